@@ -47,7 +47,7 @@ test: setup ## the quick tests
 test-slow: setup ## real training at toy size, kill loops, two processes
 	$(BIN)/python -m pytest -n auto -m 'slow and not long and not real and not browser and not gpu'
 
-test-long: setup ## the slow tests that take over a minute each: Slurm (where it is installed), halving, two machines
+test-long: setup ## the slow tests that take over a minute each: Slurm and ssh (where installed), halving, two machines
 	$(BIN)/python -m pytest -m 'long'
 
 test-real: setup ## against the real sd-scripts, where one is configured

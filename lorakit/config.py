@@ -12,7 +12,7 @@ CHECKOUTS = {  # trainer -> its key in config.toml, and its folder under vendor/
     "musubi": ("musubi", "musubi-tuner"),
     "ai-toolkit": ("ai_toolkit", "ai-toolkit"),
 }
-KEYS = tuple(key for name, _ in CHECKOUTS.values() for key in (name, f"{name}_python"))
+KEYS = (*(key for name, _ in CHECKOUTS.values() for key in (name, f"{name}_python")), "ssh")
 
 
 def home() -> Path:

@@ -9,7 +9,6 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from lorakit import __version__, json_text
@@ -156,20 +155,16 @@ def _packages() -> Iterator[Checked]:
         name, equals, rest = line.partition("==")
         if equals:
             pins.setdefault(name.strip().lower(), set()).add(rest.partition(";")[0].strip())
-    here = {}
-    for name in sorted({*DECISIVE, "huggingface-hub", "rich", "toml", "psutil", "filelock"}):
-        try:
-            here[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    plain = {name: one.partition("+")[0] for name, one in here.items()}  # 2.13.0+cpu
+    here, ours = packages_of(Path(sys.executable)), {"huggingface-hub", "rich", "toml"}
+    names = sorted({*DECISIVE, *ours, "psutil", "filelock"} & here.keys())
+    plain = {name: here[name].partition("+")[0] for name in names}  # 2.13.0+cpu
     other = [f"{name} {one}" for name, one in plain.items() if one not in pins.get(name, {one})]
     if other:
         said = f"other than lorakit's tests pass with: {', '.join(other)}"
         yield Checked("packages", "note", said, "pip install -c constraints.txt -e '.[train]'")
     else:
         against = "as pinned" if pins else "no pins to compare with"
-        yield Checked("packages", "ok", f"{len(here)} {against}")
+        yield Checked("packages", "ok", f"{len(plain)} {against}")
 
 
 def _disk() -> Iterator[Checked]:

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Literal
 
 Severity = Literal["error", "warning", "note"]
@@ -62,6 +61,8 @@ class TrainingFailed(LorakitError):
 
 def nearest(word: str, known: Iterable[str]) -> str | None:
     """The known word most like this one; None where a guess would be wild."""
+    from difflib import get_close_matches
+
     return next(iter(get_close_matches(word, list(known), n=1, cutoff=0.6)), None)
 
 

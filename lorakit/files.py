@@ -8,7 +8,6 @@ import hashlib
 import os
 import re
 import shutil
-import tempfile
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -16,7 +15,6 @@ from functools import cache
 from pathlib import Path
 
 from lorakit.errors import RecipeError
-from lorakit.user_files import naming_it
 
 MAX_NAME_CHARS = 40  # of a file's name in that of its hidden neighbour
 MARK = r"\d+-\d+-[0-9a-f]{8}"  # of a temporary file's owner: pid, its start, its machine's start
@@ -39,21 +37,27 @@ def into_place(path: Path, *, new: bool = False) -> Iterator[Path]:
         raise
 
 
-@naming_it
-def write_atomic(path: Path, data: str | bytes, *, private: bool = False) -> None:
+def write_atomic(
+    path: Path, data: str | bytes, *, private: bool = False, new: bool = False
+) -> None:
     """The file is the old one or the new one, whatever happens in between; the old one's
-    permissions stay. `private`: readable by its owner alone.
+    permissions stay. `private`: readable by its owner alone. `new`: only where nothing is.
     """
-    with into_place(path) as beside:
-        mode = path.stat().st_mode & 0o777 if path.exists() else 0o666 & ~_umask()
-        _fill(beside, data, 0o600 if private else mode)
+    try:
+        with into_place(path, new=new) as beside:
+            mode = path.stat().st_mode & 0o777 if path.exists() else 0o666 & ~_umask()
+            with beside.open("wb") as file:
+                file.write(data.encode() if isinstance(data, str) else data)
+                file.flush()
+                os.fsync(file.fileno())
+            beside.chmod(0o600 if private else mode)
+    except OSError as error:  # of the file that was meant, not of one beside it
+        error.filename, error.filename2 = str(path), None
+        raise
 
 
-@naming_it
 def write_new(path: Path, data: str | bytes) -> None:
-    """As write_atomic, but only where nothing is."""
-    with into_place(path, new=True) as beside:
-        _fill(beside, data, 0o666 & ~_umask())
+    write_atomic(path, data, new=True)
 
 
 def write_or_refuse(path: Path, data: str | bytes, hint: str) -> None:
@@ -72,7 +76,9 @@ def new_folder(target: Path) -> Iterator[Path]:
         raise _taken(target)
     target.parent.mkdir(parents=True, exist_ok=True)
     sweep(target.parent.glob(f".{glob.escape(target.name[:MAX_NAME_CHARS])}.*"))
-    beside = Path(tempfile.mkdtemp(dir=target.parent, prefix=hidden_prefix(target)))
+    from tempfile import mkdtemp
+
+    beside = Path(mkdtemp(dir=target.parent, prefix=hidden_prefix(target)))
     try:
         yield beside
         beside.chmod(0o755)
@@ -114,7 +120,9 @@ def hidden_file(path: Path) -> Path:
     """An empty file beside `path`, ours until it is moved into place, and nobody else's to read."""
     path.parent.mkdir(parents=True, exist_ok=True)
     _sweep_once(path.parent.absolute())
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=hidden_prefix(path), suffix=".tmp")
+    from tempfile import mkstemp
+
+    handle, name = mkstemp(dir=path.parent, prefix=hidden_prefix(path), suffix=".tmp")
     os.close(handle)
     return Path(name)
 
@@ -166,14 +174,6 @@ def _started(pid: int) -> str | None:
     except OSError:
         return None
     return "ended" if words[0] in "ZX" else words[19]
-
-
-def _fill(beside: Path, data: str | bytes, mode: int) -> None:
-    with beside.open("wb") as file:
-        file.write(data.encode() if isinstance(data, str) else data)
-        file.flush()
-        os.fsync(file.fileno())
-    beside.chmod(mode)
 
 
 @cache

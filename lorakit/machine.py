@@ -4,11 +4,11 @@ import os
 import platform
 import re
 import shutil
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
-from types import MappingProxyType
 
+from lorakit import tomllib
 from lorakit.errors import did_you_mean
 from lorakit.proc import ask
 
@@ -26,38 +26,6 @@ class Gpu:
         return 0 < self.capability < 8
 
 
-# By the name that `--for` takes: the card's own name, its memory as it is sold, in GB, and its
-# compute capability, as in NVIDIA's list of CUDA cards.
-CARDS: Mapping[str, tuple[str, int, float]] = MappingProxyType(
-    {
-        "gtx1080ti": ("GTX 1080 Ti", 11, 6.1),
-        "rtx2080ti": ("RTX 2080 Ti", 11, 7.5),
-        "rtx3060": ("RTX 3060", 12, 8.6),
-        "rtx3070": ("RTX 3070", 8, 8.6),
-        "rtx3080": ("RTX 3080", 10, 8.6),
-        "rtx3090": ("RTX 3090", 24, 8.6),
-        "rtx4060": ("RTX 4060", 8, 8.9),
-        "rtx4060ti": ("RTX 4060 Ti 16 GB", 16, 8.9),
-        "rtx4070": ("RTX 4070", 12, 8.9),
-        "rtx4070ti": ("RTX 4070 Ti", 12, 8.9),
-        "rtx4080": ("RTX 4080", 16, 8.9),
-        "rtx4090": ("RTX 4090", 24, 8.9),
-        "rtx5070": ("RTX 5070", 12, 12.0),
-        "rtx5070ti": ("RTX 5070 Ti", 16, 12.0),
-        "rtx5080": ("RTX 5080", 16, 12.0),
-        "rtx5090": ("RTX 5090", 32, 12.0),
-        "v100": ("V100", 16, 7.0),
-        "t4": ("T4", 16, 7.5),
-        "a10": ("A10", 24, 8.6),
-        "a6000": ("RTX A6000", 48, 8.6),
-        "l4": ("L4", 24, 8.9),
-        "l40s": ("L40S", 48, 8.9),
-        "a100-40": ("A100 40 GB", 40, 8.0),
-        "a100-80": ("A100 80 GB", 80, 8.0),
-        "h100": ("H100", 80, 9.0),
-        "h200": ("H200", 141, 9.0),
-    }
-)
 SIZES = "cuda:24 (GB), cuda:24x2 (cards), mps, mps:64 or cpu"
 
 
@@ -84,8 +52,18 @@ class Machine:
         return self.gpus[0] if self.gpus else Gpu(name, self.memory_bytes)
 
 
+@cache
+def known_cards() -> dict[str, Gpu]:
+    """By the name that `--for` takes."""
+    page = tomllib.loads(Path(__file__).with_name("cards.toml").read_text(encoding="utf-8"))
+    return {
+        key: Gpu(one["name"], one["memory_gb"] * GB, one["capability"]) for key, one in page.items()
+    }
+
+
 def this_machine() -> Machine:
-    return Machine(platform.system(), platform.machine(), os.cpu_count() or 1, _memory(), _gpus())
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return Machine(platform.system(), platform.machine(), os.cpu_count() or 1, memory, _gpus())
 
 
 def machine_named(text: str) -> Machine:
@@ -103,11 +81,10 @@ def machine_named(text: str) -> Machine:
     if sized:
         name = f"a CUDA card{f' with {sized[1]} GB' if sized[1] else ''}"
         gpu, cards = Gpu(name, int(sized[1] or 0) * GB), sized[2]
-    elif named and named[1] in CARDS:
-        name, memory_gb, capability = CARDS[named[1]]
-        gpu, cards = Gpu(name, memory_gb * GB, capability), named[2]
+    elif named and named[1] in known_cards():
+        gpu, cards = known_cards()[named[1]], named[2]
     else:
-        near = did_you_mean(word, CARDS) or f"Cards: {', '.join(CARDS)}."
+        near = did_you_mean(word, known_cards()) or f"Cards: {', '.join(known_cards())}."
         raise ValueError(f"{text!r} is not known. {near} Or write {SIZES}.")
     return replace(here, system="Linux", arch="x86_64", gpus=(gpu,) * int(cards or 1))
 
@@ -117,13 +94,6 @@ def free_disk(path: Path) -> int:
     while not path.exists() and path != path.parent:
         path = path.parent
     return shutil.disk_usage(path).free
-
-
-def _memory() -> int:
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):
-        return 0
 
 
 def _gpus() -> tuple[Gpu, ...]:

@@ -2,34 +2,34 @@
 however it ends, and whoever comes second can say who the first is.
 """
 
-import json
 import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
-from lorakit import json_text
 from lorakit.errors import LorakitError
 from lorakit.files import write_atomic
 from lorakit.processes import Identity
+from lorakit.typed_json import Part
+from lorakit.user_files import Unreadable
 
 LOCK, NOTE = ".owner.lock", ".owner.json"
 INTRODUCTION_S = 1.0  # between taking the lock and having written down who did
 
 
 @dataclass(frozen=True)
-class Owner:
+class Owner(Part):
     """As it wrote itself down, for people to read; the lock alone decides."""
 
     what: str = "another lorakit"
-    pid: int = 0
     since: str = "just now"
+    process: Identity = field(default_factory=Identity)
 
     def __str__(self) -> str:
-        return f"{self.what} (pid {self.pid})" if self.pid else self.what
+        return f"{self.what} (pid {self.process.pid})" if self.process.pid else self.what
 
 
 class Owned(LorakitError):  # noqa: N818  (reads as what was found)
@@ -87,18 +87,16 @@ def _owner_of(folder: Path) -> Owner:
     """Whoever holds the lock, once it has written itself down; who held it before has ended."""
     end = time.monotonic() + INTRODUCTION_S
     while time.monotonic() < end:
-        with suppress(LorakitError, KeyError, TypeError):
-            data = json_text.read(folder / NOTE)
-            identity = Identity.read(data["process"])
-            if identity is not None and identity.alive:
-                return Owner(str(data["what"]), identity.pid, str(data["since"]))
+        with suppress(Unreadable):
+            owner = Owner.read(folder / NOTE)
+            if owner.process.alive:
+                return owner
         time.sleep(0.02)
     return Owner()
 
 
 def _introduce(folder: Path, what: str) -> None:
     here = datetime.now().astimezone().replace(tzinfo=None)
-    since = here.isoformat(" ", "seconds")
-    note = {"what": what, "since": since, "process": Identity.of(os.getpid()).as_dict()}
+    owner = Owner(what, here.isoformat(" ", "seconds"), Identity.of(os.getpid()))
     with suppress(OSError):  # a full disk: the lock is held all the same
-        write_atomic(folder / NOTE, json.dumps(note) + "\n")
+        write_atomic(folder / NOTE, owner.as_text())

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 
 @dataclass(frozen=True)
@@ -72,24 +73,37 @@ def ask(
     *,
     cwd: Path | None = None,
     env: Mapping[str, str] | None = None,
-    timeout_s: float = 30,
+    timeout_s: float | None = 30,
+    given: IO[bytes] | None = None,
+    into: IO[bytes] | None = None,
 ) -> Answer:
-    """Run a short program to its end and return what it said; never raises for its failures."""
+    """Run a short program to its end and return what it said; never raises for its failures. It
+    reads the file `given`, and what it writes goes `into` a file.
+    """
     try:
         done = subprocess.run(
             list(argv),
             cwd=cwd,
             env=None if env is None else dict(env),
-            capture_output=True,
+            stdout=into or subprocess.PIPE,
+            stderr=subprocess.PIPE,
             timeout=timeout_s,
             check=False,
-            stdin=subprocess.DEVNULL,
+            stdin=given or subprocess.DEVNULL,
             encoding="utf-8",
             errors="replace",
         )
     except subprocess.TimeoutExpired as error:
         said = error.stdout.decode("utf-8", "replace") if isinstance(error.stdout, bytes) else ""
-        return Answer(124, said, f"{argv[0]} did not answer within {timeout_s:g} s")
+        return Answer(124, said, f"{argv[0]} did not answer within {timeout_s} s")
     except OSError as error:
         return Answer(127, "", f"{argv[0]}: {error.strerror}")
-    return Answer(done.returncode, done.stdout, done.stderr)
+    return Answer(done.returncode, done.stdout or "", done.stderr)
+
+
+def stay(argv: Sequence[str]) -> int:
+    """Run a program on our own terminal to its end; its exit code."""
+    try:
+        return subprocess.call(list(argv))
+    except OSError:
+        return 127

@@ -7,12 +7,13 @@ left the process group (as torch's launcher makes them) are found, and nobody el
 import os
 import sys
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from lorakit.proc import ask
+from lorakit.typed_json import Part
 
 if TYPE_CHECKING:
     from psutil import Process
@@ -22,28 +23,17 @@ LINUX = sys.platform.startswith("linux")
 
 
 @dataclass(frozen=True)
-class Identity:
-    """One process for ever: a pid alone may belong to somebody else tomorrow."""
+class Identity(Part):
+    """One process for ever: a pid alone may belong to somebody else tomorrow. Empty: nobody."""
 
-    pid: int
-    started: str  # the kernel's start time: with boot_id, the same for no other process
-    boot_id: str
+    pid: int = 0
+    started: str = ""  # the kernel's start time: with boot_id, the same for no other process
+    boot_id: str = ""
     mark: str = ""  # the run's value of LORAKIT_RUN
 
     @classmethod
     def of(cls, pid: int, mark: str = "") -> "Identity":
         return cls(pid, start_time(pid) or "", boot_id(), mark)
-
-    @classmethod
-    def read(cls, data: Any) -> "Identity | None":
-        """From a record that anybody may have edited; None when it is not an identity."""
-        pid = data.get("pid") if isinstance(data, dict) else None
-        if not isinstance(pid, int) or isinstance(pid, bool) or pid <= 1:
-            return None
-        return cls(pid, *(str(data.get(key) or "") for key in ("started", "boot_id", "mark")))
-
-    def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
 
     @property
     def alive(self) -> bool:
@@ -51,7 +41,8 @@ class Identity:
 
     @property
     def same_boot(self) -> bool:
-        return self.boot_id == boot_id()
+        """A record may have been edited: 0 and 1 are no program of anybody's."""
+        return self.pid > 1 and self.boot_id == boot_id()
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,6 @@ import os
 import re
 import shlex
 import sys
-import tempfile
-import traceback
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -53,6 +51,9 @@ def say_error(error: LorakitError) -> None:
 
 def say_bug(error: BaseException, argv: Sequence[str]) -> None:
     """Two lines on the screen; the traceback in a file, ready to paste into a report."""
+    import tempfile
+    import traceback
+
     from lorakit import __version__
 
     text = "".join(traceback.format_exception(error))
@@ -114,7 +115,8 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Path):
         return str(value)
     if hasattr(value, "__dataclass_fields__"):
-        return {name: getattr(value, name) for name in value.__dataclass_fields__}
+        fields = value.__dataclass_fields__
+        return {name: getattr(value, name) for name, one in fields.items() if one.repr}
     if isinstance(value, (set, frozenset)):
         return sorted(value)
     if hasattr(value, "items"):

@@ -50,6 +50,19 @@ def loads(text: str) -> dict[str, Any]:
     return data
 
 
+def page(beside: str, name: str) -> dict[str, Any]:
+    """Data of our own, beside the module that reads it; lists are tuples."""
+    text = Path(beside).with_name(name).read_text(encoding="utf-8")
+    found: dict[str, Any] = _frozen(tomllib.loads(text))
+    return found
+
+
+def _frozen(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _frozen(one) for key, one in value.items()}
+    return tuple(map(_frozen, value)) if isinstance(value, list) else value
+
+
 def read(path: Path) -> dict[str, Any]:
     text = read_text(path)
     try:

@@ -1,19 +1,13 @@
-"""The one way to read a file that is the user's: whatever it is, an answer in words, at once. And
-whatever the system refuses to write, the file's name is in the error.
-"""
+"""The one way to read a file that is the user's: whatever it is, an answer in words, at once."""
 
 import errno
 import os
 import stat
-from collections.abc import Callable
-from functools import wraps
 from pathlib import Path
-from typing import ParamSpec
 
 from lorakit.errors import Fault, LorakitError
 
 MOST_TEXT = 1 << 22  # of what a person writes by hand
-P = ParamSpec("P")
 
 
 class Unreadable(LorakitError):  # noqa: N818  (reads as what the file is)
@@ -76,17 +70,3 @@ def _unreadable(path: Path, error: OSError | ValueError) -> Unreadable:
 
 def _size(count: int) -> str:
     return f"{count:,} bytes" if count < 10**6 else f"{count / 10**6:,.1f} MB"
-
-
-def naming_it(write: Callable[P, None]) -> Callable[P, None]:
-    """The system's errors name the file that was meant, the first argument, not one beside it."""
-
-    @wraps(write)
-    def named(*args: P.args, **kwargs: P.kwargs) -> None:
-        try:
-            write(*args, **kwargs)
-        except OSError as error:
-            error.filename, error.filename2 = str(args[0]), None
-            raise
-
-    return named

@@ -101,9 +101,7 @@ def at_step(recipe: Path, step: int, *running: subprocess.Popen[str]) -> list[di
 
 
 def living(record: dict[str, Any]) -> list[Member]:
-    leader = Identity.read(record["process"])
-    assert leader
-    return members(leader)
+    return members(Identity.from_json(record["process"]))
 
 
 def total_printed(recipe: Path, record: dict[str, Any]) -> int:

@@ -12,7 +12,8 @@ import psutil
 import pytest
 
 from lorakit.dataset.facts import DatasetFacts, ImageFacts, SubsetFacts
-from lorakit.plan.model import Estimate, Plan, Steps
+from lorakit.plan.foreseen import Estimate
+from lorakit.plan.model import Plan, Steps
 from lorakit.recipe.model import Resolved, Setting
 from lorakit.trainers.base import Command
 from lorakit.weights.reference import WeightFile

@@ -13,6 +13,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from plan_cases import weights
 
 from lorakit import cli
 from lorakit.cli import main as front
@@ -28,6 +29,7 @@ ROOMS = (  # from the ground up: a room imports rooms that stand before it, neve
     "private",
     "portable",
     "files",
+    "typed_json",
     "proc",
     "config",
     "machine",
@@ -153,7 +155,7 @@ def test_no_room_prints_but_the_command_line_and_the_train_script() -> None:
 
 def test_the_command_line_prints_through_the_one_door_that_escapes() -> None:
     for path in SOURCES:
-        if room_of(path) == "cli" and path.name not in {"main.py", "progress.py"}:
+        if room_of(path) == "cli" and path.name != "main.py":
             calls = [node.func for node in nodes_of(path) if isinstance(node, ast.Call)]
             assert "print" not in [call.id for call in calls if isinstance(call, ast.Name)], path
 
@@ -188,6 +190,44 @@ def test_light_commands_import_nothing_heavy(argv: list[str]) -> None:
         [sys.executable, "-c", code, *argv], capture_output=True, text=True, check=True
     )
     assert done.stderr.splitlines()[-1] == "[]"
+
+
+IMPORTED = (
+    "import sys; before = set(sys.modules); from lorakit.cli.main import main; main(sys.argv[1:]); "
+    "print('IMPORTED', *sorted(set(sys.modules) - before), file=sys.stderr)"
+)
+
+
+def imported_by(*argv: str) -> set[str]:
+    """What a command imports of ours and of others; it must go well."""
+    done = subprocess.run(
+        [sys.executable, "-c", IMPORTED, *argv], capture_output=True, text=True, check=True
+    )
+    head, *names = done.stderr.splitlines()[-1].split()
+    assert head == "IMPORTED"
+    return set(names)
+
+
+def test_inspect_imports_a_reader_of_files_and_nothing_that_plans(tmp_path: Path) -> None:
+    lora = weights(
+        tmp_path / "big.safetensors",
+        {
+            "lora_unet_mid_block_proj_in.lora_down.weight": ("F16", (8, 130_000_000)),
+            "lora_unet_mid_block_proj_in.lora_up.weight": ("F16", (8, 8)),
+        },
+    )
+    names = imported_by("inspect", str(lora))
+    rooms = {name.split(".")[1] for name in names if name.startswith("lorakit.")}
+    assert rooms.isdisjoint({"plan", "recipe", "trainers", "families", "dataset", "memo", "config"})
+    assert names.isdisjoint({"numpy", "subprocess", "tempfile", "difflib", "traceback"})
+    assert len({name for name in names if name.startswith("lorakit")}) <= 24
+
+
+def test_a_plan_imports_no_download_lock_and_no_statistics() -> None:
+    names = imported_by("plan", str(ROOT / "recipes/demo.toml"), "--for", "cuda:24")
+    assert "lorakit.plan.make" in names
+    heavy = {"filelock", "statistics", "zipfile", "concurrent.futures", "logging", "numpy", "yaml"}
+    assert names.isdisjoint(heavy), sorted(names & heavy)
 
 
 def test_a_mistyped_command_names_the_nearest_and_exits_2(

@@ -18,7 +18,7 @@ FAKES = Path(__file__).parent / "fakes"
 
 class ThreeCommands(Trainer):
     TITLE = "three commands"
-    PATIENCE = (5.0, 1.0)
+    PATIENCE = (2.0, 0.5)
     PRINTS_MEAN_LOSS = True
     RESUMES_EXACTLY = True
 

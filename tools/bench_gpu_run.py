@@ -140,12 +140,11 @@ def ours(clock: Clock) -> int:
 
 
 def _stand_in_for_our_flux(args) -> None:
-    from lorakit.embedded.data.cache import TextCache
+    from lorakit.embedded.data.cache import Texts
     from lorakit.embedded.models.base import Base
     from lorakit.embedded.models.flux import Flux
     from lorakit.embedded.models.weights import on_meta
     from lorakit.embedded.training import session
-    from lorakit.embedded.training.texts import Texts
 
     def load(self, dtype, _device):
         where = "cuda" if CUDA else "cpu"  # whatever was asked for: 24 GB are quicker on the card
@@ -154,19 +153,19 @@ def _stand_in_for_our_flux(args) -> None:
             config |= {"num_layers": JOB["blocks"], "num_single_layers": JOB["blocks"]}
         return random_weights(on_meta(lambda: Flux(config)), where, dtype)
 
-    def texts(task):
+    def opened(task):
         base = task.base
-        cache = TextCache(base, task.world, on_disk=False, batch_size=1)
+        texts = Texts(base, task.world.device, (), ())
         config = base.denoiser.config
         told = text_of(config["joint_attention_dim"], config["pooled_projection_dim"])
         for dataset in task.datasets:
             for image in dataset.images:
-                cache._keys[image.caption] = "0"
-        cache._store["0"] = {name: part.to(kind) for name, part in told.items()}
-        return Texts(base, task.world, cache)
+                texts._keys[image.caption] = "0"
+        texts._store["0"] = {name: part.to(kind) for name, part in told.items()}
+        return texts
 
     kind = torch.bfloat16 if args.mixed_precision == "bf16" else torch.float32
-    Base.load_denoiser, session.open_texts = load, texts
+    Base.load_denoiser, session.open_texts = load, opened
 
 
 def theirs(clock: Clock) -> int:

@@ -45,15 +45,6 @@ TYPES: Mapping[str, list[str]] = {
     "table": ["object"],
     "text or table": ["string", "object"],
 }
-TITLES = {
-    "preset": "A page that `lorakit presets` lists; its settings are the layer below.",
-    "trigger": "The word that calls the character: rare, one word.",
-    "name": "Of the run, the LoRA and the dataset's folder.",
-    "unset": "Keys that a layer below sets, and that are removed again.",
-    "base": "The weights to train on: a path, or hf:owner/repo/file@revision.",
-    "path": "The folder that holds folders such as 10_trigger.",
-    "prompts": "Pictures drawn while it trains; {trigger} is filled in.",
-}
 
 
 def recipe_schema() -> Schema:
@@ -122,7 +113,7 @@ def _value(options: Iterable[Option]) -> Schema:
         items = {"type": "integer"} if first.name == "resolution" else one
         one = {"anyOf": [{"type": "array", "items": items}, *lone]}
         one = one if lone else one["anyOf"][0]
-    said = {"description": text} if (text := first.help or TITLES.get(first.name, "")) else {}
+    said = {"description": first.help} if first.help else {}
     default = {} if first.default in {None, ""} else {"default": first.default}
     return {**said, **one, **default}
 

@@ -12,6 +12,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 from PIL import Image, ImageDraw
@@ -88,8 +89,13 @@ def main() -> int:
     (root / "recipes").mkdir()
     (root / "recipes/zwx.toml").write_text(RECIPE)
     (root / "base").symlink_to(HERE.parent / "recipes/demo/base")
+    return typed(COMMANDS, root)
+
+
+def typed(commands: Iterable[str], root: Path) -> int:
+    """Each line and what it says, until one fails that is no check."""
     env = {**os.environ, "COLUMNS": "100", "NO_COLOR": "1"}
-    for line in COMMANDS:
+    for line in commands:
         sys.stdout.write(f"$ {line}\n")
         words = [sys.executable, "-m", *shlex.split(line)]
         done = subprocess.run(  # noqa: PLW1510  (its code is returned)

@@ -7,84 +7,18 @@ Its own loader ignores what it does not look up, so a misspelt key would pass in
 import ast
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
+from lorakit import tomllib
+from lorakit.catalogue.file_names import EXPERTS
+
 SCRIPT = "run.py"
-CLASSES: Mapping[str, str] = MappingProxyType(
-    {
-        "TrainConfig": "train",
-        "ModelConfig": "model",
-        "EMAConfig": "ema_config",
-        "NetworkConfig": "network",
-        "SaveConfig": "save",
-        "DatasetConfig": "datasets",
-    }
+_SAID = tomllib.page(__file__, "ai_toolkit.toml")
+CLASSES: Mapping[str, str] = _SAID["classes"]
+PLACES: Mapping[str, tuple[str, str]] = _SAID["places"]
+OF_LORAKIT, NOT_OFFERED, NUMBERS = (
+    frozenset(_SAID["names"][one]) for one in ("of_lorakit", "not_offered", "numbers")
 )
-# kohya's name -> where ai-toolkit has the same thing under a name of its own.
-PLACES: Mapping[str, tuple[str, str]] = MappingProxyType(
-    {
-        "learning_rate": ("train", "lr"),
-        "unet_lr": ("train", "unet_lr"),
-        "text_encoder_lr": ("train", "text_encoder_lr"),
-        "max_train_steps": ("train", "steps"),
-        "train_batch_size": ("train", "batch_size"),
-        # its gradient_accumulation_steps counts batches as steps
-        "gradient_accumulation_steps": ("train", "gradient_accumulation"),
-        "gradient_checkpointing": ("train", "gradient_checkpointing"),
-        "max_grad_norm": ("train", "max_grad_norm"),
-        "noise_offset": ("train", "noise_offset"),
-        "min_snr_gamma": ("train", "min_snr_gamma"),
-        "optimizer_type": ("train", "optimizer"),
-        "optimizer_args": ("train", "optimizer_params"),
-        "lr_scheduler": ("train", "lr_scheduler"),
-        "lr_warmup_steps": ("train", "lr_scheduler_params"),
-        "mixed_precision": ("train", "dtype"),
-        "cache_text_encoder_outputs": ("train", "cache_text_embeddings"),
-        "network_dim": ("network", "linear"),
-        "network_alpha": ("network", "linear_alpha"),
-        "network_dropout": ("network", "dropout"),
-        "network_weights": ("network", "pretrained_lora_path"),
-        "save_every_n_steps": ("save", "save_every"),
-        "save_precision": ("save", "dtype"),
-        "pretrained_model_name_or_path": ("model", "name_or_path"),
-        "vae": ("model", "vae_path"),
-        "fp8_base": ("model", "quantize"),
-        "resolution": ("datasets", "resolution"),
-        "caption_extension": ("datasets", "caption_ext"),
-        "caption_dropout_rate": ("datasets", "caption_dropout_rate"),
-        "caption_tag_dropout_rate": ("datasets", "token_dropout_rate"),
-        "shuffle_caption": ("datasets", "shuffle_tokens"),
-        "keep_tokens": ("datasets", "keep_tokens"),
-        "flip_aug": ("datasets", "flip_x"),
-        "random_crop": ("datasets", "random_crop"),
-        "cache_latents": ("datasets", "cache_latents"),
-        "cache_latents_to_disk": ("datasets", "cache_latents_to_disk"),
-        "enable_bucket": ("datasets", "buckets"),
-        "max_data_loader_n_workers": ("datasets", "num_workers"),
-    }
-)
-# Said elsewhere in a recipe, or by the plan.
-OF_LORAKIT = (
-    *("output_dir", "output_name", "seed", "network_train_unet_only", "sample_prompts"),
-    *("sample_every_n_steps", "sample_at_first"),
-)
-# Two spellings of one thing, what would leave the run's folder, and what is no plain value.
-NOT_OFFERED = frozenset(
-    (
-        *("folder_path", "dataset_path", "num_repeats", "is_reg", "prior_reg", "type"),
-        *("rank", "alpha", "gradient_accumulation_steps", "start_step", "content_or_style"),
-        *("push_to_hub", "hf_repo_id", "hf_private", "use_ema", "auto_memory", "batch_size"),
-        *("disable_sampling", "skip_first_sample", "force_first_sample", "train_text_encoder"),
-        *("is_v2", "is_xl", "is_pixart", "is_pixart_sigma", "is_auraflow", "is_v3", "is_flux"),
-        *("is_lumina2", "is_ssd", "is_vega", "train_unet", "save_format"),
-        *("cache_text_embeddings", "dtype", "validation_config", "trigger_word", "lorm"),
-    )
-)
-NUMBERS = frozenset(  # without a type or a default in the source
-    ("cache_size_limit", "cfg_rescale", "snr_gamma", "target_norm_std", "unet_sample_size")
-)
-EXPERTS = ("train_high_noise", "train_low_noise")  # in model_kwargs, of Wan 2.2 alone
 _TYPES = {"int": "int", "float": "float", "bool": "bool", "str": "str"}
 
 
@@ -102,9 +36,8 @@ def read_ai_toolkit(checkout: Path, commit: str = "") -> dict[str, Any]:
         if place == "ema_config":  # unset means none at all
             options[name].pop("default", None)
         sections.setdefault(place, []).append(name)
-    for name in EXPERTS:
-        options[name] = {"type": "bool", "default": True}
-        sections.setdefault("model_kwargs", []).append(name)
+    sections["model_kwargs"] = [f"train_{expert}" for expert in EXPERTS]
+    options |= {name: {"type": "bool", "default": True} for name in sections["model_kwargs"]}
     return {
         "commit": commit,
         "from": "kohya",

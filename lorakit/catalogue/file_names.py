@@ -14,9 +14,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 SUFFIX = ".safetensors"  # the other kinds are refused
+EXPERTS = ("high_noise", "low_noise")  # of Wan 2.2, by ai-toolkit: a file of each
 _CHECKPOINT = re.compile(
     r"(?P<stem>.*?)(?:-(?P<epoch>\d{6,})|-step(?P<step>\d{8,})|-(?P<best>best)|_(?P<index>\d{9}))?"
-    r"(?:_(?P<part>high_noise|low_noise))?"
+    rf"(?:_(?P<part>{'|'.join(EXPERTS)}))?"
     r"(?P<end>\.safetensors|-state)",
     re.DOTALL,
 )
@@ -39,7 +40,7 @@ class CheckpointName:
     best: bool = False
     state: bool = False
     from_zero: bool = False  # ai-toolkit: the file says one step less than there were
-    part: str = ""  # high_noise, low_noise: one of the files of a save
+    part: str = ""  # one of EXPERTS: one of the files of a save
 
     @classmethod
     def parse(cls, name: str, stem: str | None = None) -> "CheckpointName | None":

@@ -57,10 +57,10 @@ def _options_in(data: Mapping[str, Any], script: str) -> dict[str, Option]:
     entries = {name: {**known[name], **overrides.get(name, {})} for name in data["scripts"][script]}
     for name, entry in data.get("dataset", {}).items():
         entries[name] = {**entry, "of_dataset": True}
-    return {name: _option(name, entry) for name, entry in entries.items()}
+    return {name: option_of(name, entry) for name, entry in entries.items()}
 
 
-def _option(name: str, entry: Mapping[str, Any]) -> Option:
+def option_of(name: str, entry: Mapping[str, Any]) -> Option:
     return Option(name=name, **{**entry, "choices": tuple(entry.get("choices", ()))})
 
 
@@ -93,7 +93,7 @@ def _load(trainer: str) -> dict[str, Any]:
     if file.is_file():
         data: dict[str, Any] = json.loads(file.read_bytes())
         return data
-    return _derived(tomllib.loads(file.with_suffix(".toml").read_text(encoding="utf-8")))
+    return _derived(tomllib.page(__file__, f"{trainer}.toml"))
 
 
 def _derived(own: Mapping[str, Any]) -> dict[str, Any]:

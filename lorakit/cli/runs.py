@@ -14,7 +14,7 @@ from pathlib import Path
 
 from lorakit.cli.terminal.arguments import Arguments, Parser
 from lorakit.errors import LorakitError
-from lorakit.runs.find import RunInfo, info, run_dirs, stage_of
+from lorakit.runs.find import RunInfo, info, run_dirs, run_name, stage_of
 from lorakit.runs.record import read_record
 from lorakit.show import duration, print_json, say, table
 
@@ -29,7 +29,7 @@ def run(args: Arguments) -> None:
     folders = [path for path in run_dirs(Path.cwd()) if args.name in {None, path.parent.name}]
     rows = [info(path) for path in (folders[-args.last :] if args.last else folders)]
     if args.json:
-        print_json([vars(row) | {"run": row.short} for row in rows])
+        print_json([vars(row) | {"run": run_name(row.run_dir)} for row in rows])
         return
     if not rows:
         of = f" of {args.name}" if args.name else ""
@@ -42,7 +42,7 @@ def run(args: Arguments) -> None:
         following = _following(row) if row is newest[row.name] else ""
         if following or row.state in {"broken", "dead"}:
             why = row.reason or (cause(row) if row.state == "dead" else row.state)
-            say(": ".join(text for text in (row.short, why, following) if text))
+            say(": ".join(text for text in (run_name(row.run_dir), why, following) if text))
 
 
 def _following(row: RunInfo) -> str:
@@ -64,7 +64,7 @@ def cause(row: RunInfo) -> str:
 
 def _cells(row: RunInfo) -> tuple[str, ...]:
     return (
-        row.short,
+        run_name(row.run_dir),
         row.state,
         f"{row.step}/{row.total}" if row.total else "-",
         "-" if row.loss is None else f"{row.loss:.4g}",

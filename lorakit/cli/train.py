@@ -5,6 +5,8 @@ lorakit train recipes/maya.toml --set learning_rate=5e-5 --dry-run
 lorakit train recipes/maya.toml recipes/finn.toml --notify "mail -s done me@example.org"
 lorakit train recipes/maya.toml --json | tee events.ndjson
 lorakit train recipes/maya.toml --queue        # wait for the device; see lorakit queue
+lorakit train recipes/maya.toml --on ssh:pod   # as lorakit remote ssh:pod train
+lorakit train recipes/maya.toml --on sky --bucket my-loras   # a task for SkyPilot, launched by you
 
 Ctrl-C ends the run in good order, a second Ctrl-C at once. Several recipes go on past a failed one.
 exit codes: 0 every LoRA is intact, 1 a recipe or the machine is wrong, 4 a training failed, 130
@@ -24,7 +26,8 @@ from lorakit.cli.terminal.meant import plans_of, recipe_path
 from lorakit.cli.terminal.next_step import say_next
 from lorakit.cli.terminal.screen import PLAIN_EVERY_S, Bar, screen
 from lorakit.errors import LorakitError, raise_on_errors
-from lorakit.machine import this_machine
+from lorakit.files import below
+from lorakit.machine import machine_named, this_machine
 from lorakit.plan.make import faults_of
 from lorakit.plan.model import Plan
 from lorakit.proc import ask
@@ -32,7 +35,7 @@ from lorakit.proof.lock import require_locked
 from lorakit.run import queue
 from lorakit.run.resume.stages import train_stages
 from lorakit.run.train import train
-from lorakit.runs.opening import FolderTaken
+from lorakit.runs.opening import FolderTaken, plans_now
 from lorakit.runs.outcome import Outcome
 from lorakit.show import duration, say, say_error, say_faults, table
 from lorakit.weights import fetch
@@ -47,6 +50,8 @@ def add_arguments(parser: Parser) -> None:
     about = "put the recipes into the queue instead; `lorakit queue run` trains them"
     parser.flag("--queue", about)
     parser.flag("--locked", "refuse when anything differs from the recipe's lock; see lorakit lock")
+    parser.value("--on", "PLACE", "elsewhere: ssh:HOST, or sky for a task file of SkyPilot")
+    parser.value("--bucket", "NAME", "with --on sky: where the results go")
     parser.flag("--past-nan", "go on when the loss becomes NaN")
 
 
@@ -64,6 +69,17 @@ class Result:
 
 
 def run(args: Arguments) -> int:
+    if args.on == "sky":
+        tasks_for_sky(args.recipes, args.bucket, args.sets, args.unsets)
+        return 0
+    if args.on:
+        from lorakit.cli.remote import push_and_train
+        from lorakit.engines.pod import Pod
+
+        words = [*args.recipes, *(f"--set={one}" for one in args.sets)]
+        words += [f"--unset={one}" for one in args.unsets]
+        words += ["--locked"] * args.locked + ["--past-nan"] * args.past_nan
+        return push_and_train(Pod.named(args.on), "train", words)
     if args.queue:
         put_into_queue(args.recipes, args.sets, args.unsets)
         return 0
@@ -116,6 +132,23 @@ def train_one(
         say_error(error)
         return Result(recipe, error.exit_code)
     return Result(recipe, say_outcome(outcome), outcome)
+
+
+def tasks_for_sky(
+    recipes: Sequence[str], bucket: str, sets: Sequence[str] = (), unsets: Sequence[str] = ()
+) -> None:
+    """One for each, written when all of them can be planned."""
+    from lorakit.engines.pod import stays_here
+    from lorakit.engines.sky import write_task
+
+    machine = machine_named("cuda:80")
+    planned = [plans_now(recipe_path(one), sets, unsets, machine=machine) for one in recipes]
+    raise_on_errors(faults_of(plan for plans in planned for plan in plans))
+    for plans in planned:
+        file = below(write_task(plans[0], bucket), Path.cwd())
+        name = plans[0].resolved.name
+        say(*stays_here(plans[0]))
+        say_next(f"sky jobs launch -n {name} {shlex.quote(file)}", "this rents a machine")
 
 
 def put_into_queue(recipes: Sequence[str], sets: list[str], unsets: list[str]) -> None:

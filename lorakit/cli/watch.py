@@ -121,8 +121,7 @@ class Glance:
 
 def look(run_dir: Path) -> Glance:
     record, last = read_record(run_dir), last_progress(run_dir)
-    leader, total = record.process.identity, record.steps.total
-    people = members(leader) if leader is not None else []
+    people, total = members(record.process), record.steps.total
     return Glance(
         run=run_name(run_dir),
         state=live_state(record),

@@ -12,6 +12,9 @@ USED = frozenset(IMAGE_SUFFIXES) | {suffix.upper() for suffix in IMAGE_SUFFIXES}
 _THEIRS = ("heic", "heif", "jxl", "svg", "dng", "cr2", "cr3", "nef", "arw", "raf", "orf", "rw2")
 _PILLOWS = ("gif", "tif", "tiff", "avif", "jfif", "jpe", "jp2", "psd", "ico", "tga", "apng", "pcx")
 FOREIGN = frozenset(f".{kind}" for kind in _THEIRS)  # not ours either
+# What musubi-tuner opens as a film, in lower or in upper case.
+_FILMS = ("mp4", "webm", "avi", "mkv", "mov", "flv", "wmv", "m4v", "mpg", "mpeg")
+FILMS = frozenset(f".{kind}" for name in _FILMS for kind in (name, name.upper()))
 OTHER_IMAGES = FOREIGN | {f".{kind}" for kind in (*_PILLOWS, "ppm")}
 
 
@@ -26,6 +29,8 @@ class ImageFacts:
     size_bytes: int
     mtime_ns: int
     caption: str = ""  # the text as kohya feeds it: first line of the file, or the class tokens
+    frames: int = 0  # of a film; 0 is a picture
+    fps: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -69,6 +74,10 @@ class DatasetFacts:
 def is_image_name(name: str) -> bool:
     """Whether kohya's glob takes it: the five extensions, all lower or all upper."""
     return os.path.splitext(name)[1] in USED and not name.startswith(".")
+
+
+def is_film_name(name: str) -> bool:
+    return os.path.splitext(name)[1] in FILMS and not name.startswith(".")
 
 
 def image_files(folder: Path) -> list[Path]:

@@ -25,5 +25,5 @@ def hold_dataset(
 
 def temporary_in(root: Path) -> Iterator[Path]:
     """Hidden neighbours of files, wherever a command writes in a dataset."""
-    for pattern in ("*/.*.tmp", ".lorakit/.*.tmp", "originals/*/.*.tmp"):
+    for pattern in (".*.tmp", "*/.*.tmp", ".lorakit/.*.tmp", "originals/*/.*.tmp"):
         yield from root.glob(pattern)

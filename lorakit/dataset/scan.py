@@ -13,6 +13,7 @@ from types import MappingProxyType
 from lorakit.dataset.caches import cache_faults
 from lorakit.dataset.captions.read import caption_leftovers, find_caption
 from lorakit.dataset.facts import (
+    FILMS,
     FOREIGN,
     IMAGE_SUFFIXES,
     OTHER_IMAGES,
@@ -20,6 +21,7 @@ from lorakit.dataset.facts import (
     DatasetFacts,
     ImageFacts,
     SubsetFacts,
+    is_film_name,
     is_image_name,
     looks_like_image,
 )
@@ -27,6 +29,7 @@ from lorakit.dataset.folder_names import FolderName, NotASubset, parse_folder
 from lorakit.dataset.rules import fault, shown, without
 from lorakit.dataset.stated import Stated, read_metadata
 from lorakit.errors import Fault, counted, did_you_mean
+from lorakit.pictures.film import read_film
 from lorakit.pictures.open import RefusedError
 from lorakit.pictures.size import CutError, read_header
 from lorakit.user_files import Unreadable
@@ -41,9 +44,13 @@ class _Notes:
     """What one scan has found so far."""
 
     suffix: str
+    films: bool
     stated: Mapping[str, Stated] = field(default_factory=dict)
     faults: list[Fault] = field(default_factory=list)
     described: dict[str, Path] = field(default_factory=dict)  # by what metadata calls an image
+
+    def takes(self, name: str) -> bool:
+        return is_image_name(name) or (self.films and is_film_name(name))
 
     def add(self, rule: str, where: Path | str, what: str, hint: str = "") -> None:
         self.faults.append(fault(rule, where, what, hint))
@@ -55,11 +62,12 @@ def scan(
     reg: Path | None = None,
     caption_extension: str = ".txt",
     off: Collection[str] = (),
+    films: bool = True,  # they are trained, too
     stated: Mapping[str, Stated] = MappingProxyType({}),
 ) -> DatasetFacts:
     """What is wrong is in the faults; `stated` is what the recipe says of folders, by name."""
     dot = "" if caption_extension.startswith(".") else "."
-    notes = _Notes(dot + caption_extension, stated)
+    notes = _Notes(dot + caption_extension, films, stated)
     subsets = _subsets(Path(root), notes, is_reg=False)
     if reg is not None:
         subsets += _subsets(Path(reg), notes, is_reg=True)
@@ -87,12 +95,17 @@ def _subsets(root: Path, notes: _Notes, *, is_reg: bool) -> list[SubsetFacts]:
         return []
     subsets: list[SubsetFacts] = []
     named = False
-    for name in _folders(entries):
-        folder, parsed, said = root / name, parse_folder(name), notes.stated.get(name)
-        if isinstance(parsed, NotASubset) and said and said.repeats:
+    places = {name: root / name for name in _folders(entries)}
+    lies_flat = root.name in notes.stated and root.name not in places and not is_reg
+    if lies_flat:  # the folder itself is a subset: an album that somebody has taken over
+        places = {root.name: root} | places
+    for name, folder in places.items():
+        parsed, said = parse_folder(name), notes.stated.get(name)
+        if said and said.repeats and (folder == root or isinstance(parsed, NotASubset)):
             parsed = FolderName(said.repeats, said.class_tokens)
         if isinstance(parsed, NotASubset):
-            _skipped(folder, parsed, notes)
+            if not lies_flat:  # else the folder above has said it
+                _skipped(folder, parsed, notes)
             continue
         named = True
         if parsed.oddity:
@@ -109,7 +122,7 @@ def _subsets(root: Path, notes: _Notes, *, is_reg: bool) -> list[SubsetFacts]:
             rule = "reg-empty" if is_reg else "folder-empty"
             notes.add(rule, folder, "no image that kohya would use.")
     loose = sorted(n for n, entry in entries.items() if looks_like_image(n) and not _is_dir(entry))
-    if loose and named:
+    if loose and named and not lies_flat:
         some = ", ".join(map(shown, loose[:3]))
         what = f"{counted(len(loose), 'image')} beside the subset folders: {some}; not trained on."
         notes.add("image-outside", root, what, "Move them into a folder such as 10_trigger.")
@@ -163,7 +176,8 @@ def _nothing(root: Path, entries: Entries, loose: int, notes: _Notes) -> None:
     deeper = next((name for name in _folders(entries) if _holds_subsets(root / name)), None)
     if loose and isinstance(parse_folder(root.name), NotASubset):
         what = f"holds {counted(loose, 'image')} itself, but no folder named like 10_trigger."
-        hint = f"Put them into {root / '10_trigger'}, or run: lorakit dataset prepare {root}"
+        new = "lorakit new NAME --preset P --trigger T --album"
+        hint = f"Put them into {root / '10_trigger'}, or take them over as they lie: {new} {root}"
     elif loose:
         what = "is the folder with the images; the dataset is its parent."
         hint = f"Write {shown(root.parent)}"
@@ -201,7 +215,7 @@ def _images(
     images: list[ImageFacts] = []
     bare: list[Path] = []
     stems: dict[str, list[str]] = defaultdict(list)
-    for name in filter(is_image_name, sorted(entries)):
+    for name in filter(notes.takes, sorted(entries)):
         stem = os.path.splitext(name)[0]
         stems[stem].append(name)
         image = _opened(folder / name, entries[name], notes)
@@ -254,7 +268,8 @@ def _unused(folder: Path, entries: Entries, notes: _Notes) -> None:
         path, (stem, extension) = folder / name, os.path.splitext(name)
         lower = extension.lower()
         if _is_dir(entries[name]):
-            count = _count_images(path)
+            ours = name == OURS or name.startswith(".")
+            count = 0 if ours else _count_images(path)
             if count and not is_image_name(name):
                 what = f"holds {counted(count, 'image')}; kohya does not look inside."
                 notes.add("nested", path, what, f"Move them up into {shown(folder)}.")
@@ -262,9 +277,12 @@ def _unused(folder: Path, entries: Entries, notes: _Notes) -> None:
             if lower in IMAGE_SUFFIXES and not name.startswith("._"):
                 what = "is silently left out because its name begins with a dot."
                 notes.add("dot-file", path, what, "Rename it.")
-        elif extension not in USED and lower in IMAGE_SUFFIXES:
+        elif extension not in USED | FILMS and lower in {*IMAGE_SUFFIXES, *FILMS}:
             what = f"{extension} is neither all lower nor all upper case; silently left out."
             notes.add("extension-case", path, what, f"Rename it to {shown(stem + lower)}.")
+        elif extension in FILMS and not notes.films:
+            what = "is a film, and this model is trained on pictures; it would be left out."
+            notes.add("film", path, what, "Take it out, or put frames of it there as pictures.")
         elif lower in OTHER_IMAGES:
             hint = "Convert it: lorakit dataset add takes it and prepare converts it."
             hint = "Export it as JPEG." if lower in FOREIGN else hint
@@ -280,6 +298,13 @@ def _opened(path: Path, entry: os.DirEntry[str] | Path, notes: _Notes) -> ImageF
             what = "has an image's name but is not a file."
             notes.add("not-a-file", path, what, "Move it out of the subset.")
             return None
+        if is_film_name(path.name):
+            film = read_film(path)
+            if film.turned:
+                what = "is turned by a mark that is ignored: it would be trained lying on its side."
+                notes.add("film-turned", path, what, "Save it upright.")
+            stamp = (status.st_size, status.st_mtime_ns)
+            return ImageFacts(path, *film[:2], None, *stamp, frames=film.frames, fps=film.fps)
         header = read_header(path)
     except CutError as error:
         notes.add("undecodable", path, f"cannot be decoded: {error}.", "Replace or remove it.")

@@ -40,19 +40,13 @@ def _command_line(
     script: str, options: Mapping[str, Option], argv: Sequence[str]
 ) -> tuple[dict[str, Any], list[Fault]]:
     """What is given there, and what belongs to no option."""
-    parser = argparse.ArgumentParser(
-        prog=script, allow_abbrev=False, argument_default=argparse.SUPPRESS
-    )
+    parser = argparse.ArgumentParser(allow_abbrev=False, argument_default=argparse.SUPPRESS)
     for option in options.values():
-        many, text = "*" if option.many else None, option.help or None
-        if option.type == "bool" and option.choices:
-            parser.add_argument(f"--{option.name}", nargs="?", const=True, metavar="VALUE")
-        elif option.type == "bool":
-            parser.add_argument(f"--{option.name}", action="store_true")
-        else:
-            parser.add_argument(f"--{option.name}", nargs=many, metavar="VALUE", help=text)
+        parser.add_argument(
+            f"--{option.name}", nargs="*", metavar="VALUE", help=option.help or None
+        )
     known, unknown = parser.parse_known_args(list(argv))
-    given = {name: _from_text(options[name], value) for name, value in vars(known).items()}
+    given = {name: _from_text(options[name], words) for name, words in vars(known).items()}
     names = [word.split("=")[0].lstrip("-") for word in unknown if word.startswith("--")]
     faults = [_unknown(script, name, f"command line {name}") for name in names]
     strays = [word for word in unknown if not word.startswith("--")]
@@ -60,17 +54,22 @@ def _command_line(
     return given, faults
 
 
-def _from_text(option: Option, value: Any) -> Any:
-    if isinstance(value, list):
-        return [_from_text(option, part) for part in value]
+def _from_text(option: Option, words: list[str]) -> Any:
+    values = [_number(option, word) for word in words]
+    if option.type == "bool" and not values:
+        return True
+    return values if option.many or len(values) != 1 else values[0]
+
+
+def _number(option: Option, word: str) -> Any:
     if option.type not in {"int", "float", "number"}:
-        return value
+        return word
     try:
-        if option.type == "number" and value.endswith("%"):
-            return float(value[:-1]) / 100
-        return int(value) if re.fullmatch(r"[+-]?\d+", value) else float(value)
+        if option.type == "number" and word.endswith("%"):
+            return float(word[:-1]) / 100
+        return int(word) if re.fullmatch(r"[+-]?\d+", word) else float(word)
     except ValueError:
-        return value
+        return word
 
 
 def _config_file(path: Path) -> tuple[dict[str, Any], str]:

@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
+from lorakit.embedded.training.world import best_device
 from lorakit.pictures.open import opened, orientation, turned
 
 TASKS = {"florence2": "<DETAILED_CAPTION>"}
@@ -23,9 +24,7 @@ BATCH = 4  # on a card; one by one elsewhere
 
 def describe(folder: Path) -> None:
     order = json.loads((folder / "order.json").read_text(encoding="utf-8"))
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    if device == "cpu" and torch.backends.mps.is_available():
-        device = "mps"
+    device = best_device()
     dtype = torch.float16 if device == "cuda" else torch.float32
     place = order["model"]
     processor = AutoProcessor.from_pretrained(place, local_files_only=True)

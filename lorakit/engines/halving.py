@@ -9,7 +9,6 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from lorakit import json_text
 from lorakit.engines.sweep import PointResult, Sweep
 from lorakit.errors import Fault, LorakitError, raise_on_errors
 from lorakit.events import Emit, Event
@@ -21,8 +20,8 @@ from lorakit.runs.find import progress_rows
 from lorakit.runs.opening import plans_now
 from lorakit.runs.outcome import Outcome
 from lorakit.runs.record import read_record
-from lorakit.runs.typed_json import Part
 from lorakit.trainers.table import trainer
+from lorakit.typed_json import Part
 
 RUNGS = (0.25, 0.5)  # of the steps
 GOES_ON = frozenset({"interrupted", "stopped", "dead"})
@@ -110,8 +109,8 @@ def decide(folder: Path, number: int, share: float, results: Sequence[PointResul
             number=number, share=share, measure=measure, scores=scores, kept=kept, stopped=stopped
         )
         with suppress(FileExistsError):  # somebody else has decided just now, and that holds
-            write_new(path, json.dumps(rung.to_json(), indent=1) + "\n")
-    return Rung.from_json(json_text.read(path))
+            write_new(path, rung.as_text())
+    return Rung.read(path)
 
 
 def cut(scores: dict[str, float | None]) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -142,4 +141,4 @@ def loss_at(result: PointResult, share: float) -> float | None:
 
 def rungs_made(folder: Path, sweep: Sweep) -> list[Rung]:
     paths = (folder / f"rung-{number}.json" for number in range(1, len(sweep.points) + 1))
-    return [Rung.from_json(json_text.read(path)) for path in paths if path.is_file()]
+    return [Rung.read(path) for path in paths if path.is_file()]

@@ -3,13 +3,11 @@ belongs to which point is in the runs' own records; nothing here is kept twice.
 """
 
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lorakit import json_text
 from lorakit.engines.points import recipe_with
 from lorakit.errors import Fault, LorakitError, RecipeError, counted, did_you_mean, raise_on_errors
 from lorakit.files import below, sha256, write_new
@@ -29,8 +27,8 @@ from lorakit.recipe.resolve import TOP_KEYS, resolve, root_of
 from lorakit.runs.find import info, run_dirs
 from lorakit.runs.opening import plans_now
 from lorakit.runs.record import read_record
-from lorakit.runs.typed_json import Part, WrongValue, rare
-from lorakit.user_files import Missing
+from lorakit.typed_json import Part, rare
+from lorakit.user_files import Missing, Unreadable
 
 FOLDER, MANIFEST, SCHEMA = "sweeps", "sweep.json", 1
 TOLD = ("state", "steps", "outcome", "judged")
@@ -172,8 +170,7 @@ def write_sweep(
         write_new(path, one.text)
         if locked:
             write_new(lock_path(path), text_of(lock_of_all(plans_now(path), quick=True)))
-    text = json.dumps(sweep.to_json(), indent=1, ensure_ascii=False) + "\n"
-    write_new(folder / MANIFEST, text)
+    write_new(folder / MANIFEST, sweep.as_text())
     return folder
 
 
@@ -193,11 +190,11 @@ def find_sweep(word: str, root: Path) -> Path:
 def read_sweep(folder: Path) -> Sweep:
     path = folder / MANIFEST
     try:
-        sweep = Sweep.from_json(json_text.read(path))
+        sweep = Sweep.read(path)
     except Missing:
         raise LorakitError(f"{folder} has no {MANIFEST}; it is not a sweep.") from None
-    except WrongValue as error:
-        raise LorakitError(f"{path}: {error}. Was it edited by hand?", hint=AGAIN) from None
+    except Unreadable as error:
+        raise LorakitError(str(error), hint=AGAIN) from None
     if sweep.schema > SCHEMA:
         raise LorakitError(f"{path} was written by a newer lorakit.")
     names = [point.name for point in sweep.points]
@@ -265,7 +262,7 @@ def best(results: Sequence[PointResult]) -> tuple[PointResult | None, str]:
     measures = {
         "judged": "the judge's number",
         "held_out": "held-out loss",
-        "loss": "training loss, which says little about pictures",
+        "loss": "training loss (which says little about pictures)",
     }
     for key, words in measures.items():
         known = [(getattr(one, key), one) for one in done]

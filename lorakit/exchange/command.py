@@ -24,6 +24,7 @@ LAUNCHER = {
     "gpu_ids": "launch.gpu_ids",
 }
 SCRIPT = re.compile(r"[\w./\\${}-]*train\w*\.py\b")
+TOOLKIT = re.compile(r"\brun\.py[\"']?\s+[\"']?([^\s\"']+\.ya?ml)\b")
 ASSIGNED = re.compile(
     r"""^(?:export\s+|set\s+|\$)?(\w+)\s*=\s*("[^"$`]*"|'[^']*'|[^\s"'#`$]+)""", re.MULTILINE
 )
@@ -32,7 +33,9 @@ USED = re.compile(r"\$\{(\w+)\}|\$(\w+)|%(\w+)%")
 
 
 def looks_like_command(text: str) -> bool:
-    return bool(SCRIPT.search(text) or re.search(r"(?:^|\s)--[a-z]\w+", text))
+    return bool(
+        SCRIPT.search(text) or TOOLKIT.search(text) or re.search(r"(?:^|\s)--[a-z]\w+", text)
+    )
 
 
 def read_command(text: str, where: str) -> tuple[list[Said], str]:

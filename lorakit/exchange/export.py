@@ -4,6 +4,7 @@ import os
 import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,8 @@ from lorakit.plan.model import Plan
 from lorakit.private import HIDDEN
 from lorakit.trainers.table import trainer
 
-OURS = {"LORAKIT_EVENTS"}  # of the environment: read by nobody else
+# Of the environment: read by nobody else, and true of this machine alone.
+OURS = {"LORAKIT_EVENTS", "HF_HUB_OFFLINE"}
 ONLY_OURS = {  # section, key -> what of it is lost
     ("model", "sha256"): "the weights' hashes are not checked.",
     ("dataset", "rules"): "lorakit's own checks of the dataset.",
@@ -32,13 +34,15 @@ class Exported:
 
 def export(plan: Plan) -> Exported:
     """What would be written into `plan.run_dir`."""
-    resolved, folder = plan.resolved, plan.run_dir
-    files, lost = dict[str, str](), list[str]()
-    for name, text in plan.files.items():
-        files[name] = _relative(text, resolved.root, folder) if name.endswith(".toml") else text
-        lost += [f"{name} {path}" for path in _absolute(files[name], name)]
-    files["train.sh"] = _script(plan)
-    if "--cpu" in plan.argv:
+    resolved, heads, asked = plan.resolved, _heads(plan), trainer(plan.resolved.trainer)
+    texts = {name: _relative(text, name, heads) for name, text in plan.files.items()}
+    files = {"train.sh": _script(plan, heads)}
+    for name, text in texts.items():  # each is named by a command or by another one
+        if any(name in one for one in [*files.values(), *texts.values()]):
+            files[name] = text
+    lost = [f"{name} {path}" for name in files for path in _absolute(files[name], name)]
+    lost += [asked.HANDED_OVER] if asked.HANDED_OVER else []
+    if "ACCELERATE_USE_CPU" in plan.env:
         lost.append("train.sh trains on the CPU, as this machine would: --for cuda:24 says a card.")
     hidden = [name for name, value in plan.env_shown.items() if value == HIDDEN]
     lost += [f"[launch] env {name}: its value is private; set it yourself." for name in hidden]
@@ -49,20 +53,36 @@ def export(plan: Plan) -> Exported:
     return Exported(files, tuple(lost))
 
 
-def _relative(text: str, root: Path, folder: Path) -> str:
+def _relative(text: str, name: str, heads: Mapping[str, str]) -> str:
     """Every path below the project's folder, said from the new one; proven by reading it back."""
-    heads = _heads(root, folder)
     new = text
     for head, short in heads.items():
-        for quote in "\"'":
-            new = new.replace(f"{quote}{head}", f"{quote}{short}")
-    meant = [(at, _shortened(value, heads)) for at, value in leaves(tomllib.loads(text))]
-    return new if [*leaves(tomllib.loads(new))] == meant else text
+        for before in ('"', "'", ": "):
+            new = new.replace(before + head, before + short)
+    meant = [(at, _shortened(value, heads)) for at, value in _values(text, name)]
+    return new if [*_values(new, name)] == meant else text
 
 
-def _heads(root: Path, folder: Path) -> dict[str, str]:
-    up = Path(os.path.relpath(root, folder)).as_posix()
-    return {f"{posix(folder)}/": "", f"{posix(root)}/": f"{up}/"}
+def _values(text: str, name: str) -> Iterator[tuple[str, Any]]:
+    if name.endswith(".toml"):
+        yield from leaves(tomllib.loads(text))
+    elif name.endswith(".yaml"):
+        import yaml
+
+        yield from leaves(yaml.safe_load(text))
+
+
+def _heads(plan: Plan) -> dict[str, str]:
+    """How absolute paths begin -> how they do from the new folder; the longest first."""
+    root, folder = plan.resolved.root, plan.run_dir
+
+    def short(path: Path | str) -> str:
+        return Path(os.path.relpath(path, folder)).as_posix()
+
+    places = trainer(plan.resolved.trainer).stands_for(plan.files)
+    heads = {f"{posix(folder)}/{name}": short(place) for name, place in places.items()}
+    heads |= {f"{posix(folder)}/": "", f"{posix(root)}/": f"{short(root)}/"}
+    return dict(sorted(heads.items(), key=lambda one: -len(one[0])))
 
 
 def _shortened(value: Any, heads: Mapping[str, str]) -> Any:
@@ -73,7 +93,7 @@ def _shortened(value: Any, heads: Mapping[str, str]) -> Any:
 
 
 def _absolute(text: str, name: str) -> Iterator[str]:
-    for at, value in leaves(tomllib.loads(text)) if name.endswith(".toml") else ():
+    for at, value in _values(text, name):
         if isinstance(value, str) and os.path.isabs(value):
             yield f"{at}: {value} lies outside the project, so its path stays absolute."
 
@@ -83,17 +103,19 @@ def variable_of(trainer_name: str) -> str:
     return CHECKOUTS[trainer_name][0].upper()
 
 
-def _script(plan: Plan) -> str:
+def _script(plan: Plan, below: Mapping[str, str]) -> str:
     name = plan.resolved.trainer
     title, variable = trainer(name).TITLE, variable_of(name)
-    heads = {
-        f"{posix(named_checkout(name)[0])}/": f"${variable}/",
-        **_heads(plan.resolved.root, plan.run_dir),
-    }
+    heads = {f"{posix(named_checkout(name)[0])}/": f"${variable}/", **below}
 
     def word(text: str) -> str:
         short = _shortened(text, heads)
         return f'"{short}"' if short.startswith("$") else shlex.quote(short)
+
+    def line(argv: tuple[str, ...]) -> str:
+        given = [*takewhile(lambda one: "=" in one, argv[1:])] if argv[0] == "env" else []
+        rest = argv[len(given) + bool(given) + 1 :]
+        return " ".join([*given, "python", *map(word, rest)])
 
     env = {key: one for key, one in plan.env_shown.items() if one != HIDDEN and key not in OURS}
     lines = [
@@ -104,6 +126,6 @@ def _script(plan: Plan) -> str:
         'cd "$(dirname "$0")"',
         f': "${{{variable}:?the folder of your checkout of {title}}}"',
         *(f"export {key}={word(value)}" for key, value in sorted(env.items())),
-        *(" ".join(["python", *map(word, one.argv[1:])]) for one in plan.commands),
+        *(line(one.argv) for one in plan.commands),
     ]
     return "\n".join(lines) + "\n"

@@ -4,25 +4,26 @@ words: by words.toml, and the few values that need more than a table.
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from lorakit import json_text, tomllib
+from lorakit.catalogue.ai_toolkit import PLACES
+from lorakit.catalogue.options import sections
+from lorakit.dataset.folder_names import NotASubset, parse_folder
 from lorakit.exchange.command import options_in
 from lorakit.exchange.said import Said, Theirs, folder_of_images, leaves, number_in, options_of
+from lorakit.families import FAMILIES, run_by
+from lorakit.trainers.ai_toolkit.config_file import GRAMMAR, PROMPT
+from lorakit.trainers.run_files import prompt_line
 from lorakit.weights.keys import read_lora
 from lorakit.weights.lora_facts import trigger_of
 
-NO_WORD = "{} has a word for it that has no counterpart in sd-scripts."
+NAME = "ai-toolkit"
+NO_WORD = "{} has a word for it that has no counterpart here."
 HISTORY = "it tells how the training went, not how to train."
-SS = {  # of a LoRA's metadata, where it is not ss_ and kohya's option
-    "ss_sd_model_name": "pretrained_model_name_or_path",
-    "ss_vae_name": "vae",
-    "ss_num_epochs": "max_train_epochs",
-    "ss_batch_size_per_device": "train_batch_size",
-    "ss_output_name": "name",
-}
 
 
 @cache
@@ -81,46 +82,113 @@ def from_gui(data: Mapping[str, Any]) -> Theirs:
             said.append(Said(key, "...", why="its options are read one by one."))
             said += options_in(str(value), key)
         else:
-            said.append(_by_table("gui", key, value) or Said(key, value, key))
+            said.append(_by_table(word_table()["gui"], key, value) or Said(key, value, key))
     if str(data.get("text_encoder_lr")) in {"0", "0.0"} and "text_encoder_lr" in data:
         said.append(Said("text_encoder_lr", 0, "network_train_unet_only", meant=True))
     return Theirs("kohya_ss's window", _joined(said), family)
 
 
 def from_toolkit(data: Mapping[str, Any]) -> Theirs:
-    flat, at = dict(leaves(data)), "config.process.0."
+    """For ai-toolkit itself, in its own words, too, where it trains a family of ours; else for
+    that family's own trainer.
+    """
+    at = "config.process.0."
+    flat = {path.removeprefix(at): value for path, value in leaves(data)}
     flags = {"is_flux": "flux", "is_xl": "sdxl", "is_v3": "sd3", "is_lumina2": "lumina"}
-    marked = (one for flag, one in flags.items() if flat.get(f"{at}model.{flag}"))
-    arch = str(flat.get(f"{at}model.arch") or next(marked, ""))
-    said = []
-    for path, value in flat.items():
-        key = path.removeprefix(at)
-        if path == "config.name":
-            said.append(Said(path, value, "name"))
-        elif key == path:
-            why = "lorakit trains one thing a recipe." if "process" in path else HISTORY
-            said.append(Said(path, value, why=why))
-        elif key.endswith(".folder_path"):
-            said.append(folder_of_images(path, str(value)))
-        elif key.startswith("model.is_") or key == "model.arch":
-            said.append(Said(path, value, why="the recipe's family says it."))
+    marked = (one for flag, one in flags.items() if flat.get(f"model.{flag}"))
+    arch = str(flat.get("model.arch") or next(marked, ""))
+    family = family_word(arch) if arch else ""
+    own = family in run_by(NAME)
+    words, off = _toolkits_words() if own else word_table()["toolkit"], _off(flat, family)
+    said = list[Said]()
+    for key, value in flat.items():
+        if key.endswith(".folder_path"):
+            repeats = flat.get(f"{key.removesuffix('folder_path')}num_repeats", 1)
+            found = folder_of_images(key, str(value), repeats=repeats)
+            said += (one for one in found if one.key != "trigger" or "trigger_word" not in flat)
+        elif why := next((off[head] for head in off if key.startswith(head)), ""):
+            said.append(Said(key, value, why=why))
         else:
-            one = _by_table("toolkit", key, value)
-            said.append(
-                Said(path, value, one.key, one.meant, one.why)
-                if one
-                else _unknown(path, value, "ai-toolkit")
-            )
-    return Theirs("ai-toolkit", _joined(said), family_word(arch) if arch else "")
+            one = _of_one(key, value, flat, words) or _by_table(words, key, value)
+            said.append(one or _unknown(key, value, NAME))
+    for key, value in word_table()["unsaid"].items() if own else ():
+        one = _by_table(words, key, value) if key not in flat else None
+        said += [replace(one, source=f"{key}, unsaid", why="its own default")] if one else []
+    said = [
+        replace(one, source=at * (one.source not in dict(leaves(data))) + one.source)
+        for one in said
+    ]
+    return Theirs(NAME, _joined(said), family, NAME if own else "")
+
+
+def _off(flat: Mapping[str, Any], family: str) -> dict[str, str]:
+    """How keys begin that change nothing there -> why."""
+    off: dict[str, str] = {}
+    if flat.get("train.disable_sampling"):
+        heads = ("sample.prompts", "sample.samples", "train.skip_first_sample")
+        off |= dict.fromkeys(heads, "no samples are drawn there.")
+    if not flat.get("train.ema_config.use_ema"):
+        off["train.ema_config."] = "no average is kept there."
+    about = FAMILIES.get(family)
+    usual = (
+        {"guidance_scale": about.sample_scale, "sample_steps": about.sample_steps} if about else {}
+    )
+    as_usual = [f"sample.{word}" for word in usual if flat.get(f"sample.{word}") == usual[word]]
+    return off | dict.fromkeys(as_usual, "the family has it anyway.")
+
+
+@cache
+def _toolkits_words() -> Mapping[str, str]:
+    """With kohya's name for what has one, and its own ("=", whose values stay as they are)."""
+    inside = {"datasets": "datasets.N", "ema_config": "train.ema_config"}
+    inside["model_kwargs"] = "model.model_kwargs"
+    own = {(place, name): f"={name}" for place, names in sections(NAME).items() for name in names}
+    own |= {
+        place: name for name, place in PLACES.items() if name != "pretrained_model_name_or_path"
+    }
+    words: Mapping[str, str] = word_table()["toolkit"]
+    ours = {f"{inside.get(place, place)}.{name}": word for (place, name), word in own.items()}
+    return {**words, **ours, "model.arch": words["model.arch"]}
+
+
+def _of_one(key: str, value: Any, flat: Mapping[str, Any], words: Mapping[str, str]) -> Said | None:
+    """What one folder or one sample has for itself; None for what all of its kind share."""
+    found = re.fullmatch(r"((datasets|sample\.samples)\.\d+)\.(\w+)", key)
+    if not found:
+        return None
+    here, kind, name = found.groups()
+    every = {match[0] for one in flat if (match := re.match(rf"{kind}\.\d+", one))}
+
+    def alike(word: str) -> bool:
+        return len({str(flat.get(f"{one}.{word}")) for one in every}) == 1
+
+    kohyas = {word: kohya for kohya, word in PROMPT.items()}
+    if name == "prompt":
+        own = {word: flat[f"{here}.{word}"] for word in kohyas if f"{here}.{word}" in flat}
+        rest = {kohyas[word]: one for word, one in own.items() if not alike(word)}
+        return Said(key, value, "sample.prompts", [prompt_line({**rest, "prompt": _prompt(value)})])
+    if kind != "datasets":
+        return (
+            Said(key, value, "sample.prompts", []) if name in kohyas and not alike(name) else None
+        )
+    folder = Path(str(flat.get(f"{here}.folder_path"))).name
+    parsed, word = parse_folder(folder), words.get(f"datasets.N.{name}", "")
+    if isinstance(parsed, NotASubset):
+        return None
+    if name == "num_repeats":
+        word = "" if value == parsed.repeats else name
+    elif word not in GRAMMAR.of_a_folder or alike(name):
+        word = ""
+    return Said(key, value, "dataset.subset", {folder: {word: value}}) if word else None
 
 
 def from_onetrainer(data: Mapping[str, Any]) -> Theirs:
-    said = []
+    said, words = [], word_table()["onetrainer"]
     for path, value in leaves(data):
         if path == "model_type":
             said.append(Said(path, value, why="the recipe's family says it."))
         else:
-            said.append(_by_table("onetrainer", path, value) or _unknown(path, value, "OneTrainer"))
+            said.append(_by_table(words, path, value) or _unknown(path, value, "OneTrainer"))
     return Theirs("OneTrainer", _joined(said), family_word(str(data.get("model_type", ""))))
 
 
@@ -131,8 +199,8 @@ def from_lora(path: Path) -> Theirs:
     known = options_of("")
     for key, value in metadata.items():
         option = key.removeprefix("ss_")
-        if key in SS:
-            said.append(Said(key, value, SS[key]))
+        if key in word_table()["lora"]:
+            said.append(Said(key, value, word_table()["lora"][key]))
         elif key == "ss_optimizer":
             name, _, rest = value.partition("(")
             said.append(Said(key, value, "optimizer_type", name.rpartition(".")[2]))
@@ -165,9 +233,8 @@ def _arguments(key: str, value: str) -> Said:
     return Said(key, value, "network_args", [f"{name}={one}" for name, one in table.items()])
 
 
-def _by_table(table: str, path: str, value: Any) -> Said | None:
+def _by_table(found: Mapping[str, str], path: str, value: Any) -> Said | None:
     """By the table's word for this place, the nearest pattern first."""
-    found: Mapping[str, str] = word_table()[table]
     plain = re.sub(r"(^|\.)\d+(?=\.|$)", r"\1N", path)
     word = found.get(plain)
     if word is None:
@@ -180,25 +247,28 @@ def _by_table(table: str, path: str, value: Any) -> Said | None:
         return None
     if word.startswith("!"):
         return Said(path, value, why=word[1:])
+    if word.startswith("="):
+        return Said(path, value, word[1:])
     meant = word_table()["values"].get(word, {}).get(value) if isinstance(value, str) else None
-    if word == "network_train_unet_only":
+    if word in {"network_train_unet_only", "sample.at_first"}:
         meant = not value
     elif word == "optimizer_args":
-        meant = [f"{path.rpartition('.')[2]}={value}"]
-    elif word == "resolution" and isinstance(value, list) and table == "toolkit" and value:
+        plain = ",".join(map(str, value)) if isinstance(value, list) else value
+        meant = [f"{path.rpartition('.')[2]}={plain}"]
+    elif word == "resolution" and isinstance(value, list) and value:
+        several = len(value) > 1
         return Said(
-            path,
-            value,
-            word,
-            max(value, key=lambda one: number_in(one) or 0),
-            "of several sizes the largest" * (len(value) > 1),
+            path, value, "dataset.resolutions" if several else word, value * several or value[0]
         )
     elif word == "caption_extension":
         meant = f".{str(value).lstrip('.')}"
     elif word.startswith("sample.") and "prompt" in word:
-        texts = value if isinstance(value, list) else [value]
-        meant = [str(text).replace("[trigger]", "{trigger}") for text in texts]
+        meant = [_prompt(text) for text in (value if isinstance(value, list) else [value])]
     return Said(path, value, word, meant)
+
+
+def _prompt(text: object) -> str:
+    return str(text).replace("[trigger]", "{trigger}")
 
 
 def _unknown(path: str, value: Any, program: str) -> Said:

@@ -1,7 +1,7 @@
 """What a THING is, by its contents, and what it says: a config, a command, a LoRA. The one door."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from lorakit.exchange import command
 from lorakit.exchange.foreign import family_word, from_gui, from_lora, from_onetrainer, from_toolkit
 from lorakit.exchange.said import NOT_NAMED, Said, Theirs, folder_of_images, leaves, options_of
 from lorakit.families import FAMILIES
+from lorakit.trainers.run_files import prompt_line
 from lorakit.user_files import Unreadable, read_text
 
 SHELL = (".sh", ".bat", ".ps1", ".cmd", ".txt")
@@ -86,6 +87,10 @@ def _yaml(text: str, path: Path) -> Any:
 
 
 def _from_command(text: str, folder: Path, where: str) -> Theirs:
+    if match := command.TOOLKIT.search(text):
+        theirs = _read_file(folder / match[1])
+        seeds = (Said("SEED", seed[1], "seed") for seed in re.finditer(r"\bSEED=(\d+)", text))
+        return replace(theirs, said=(*seeds, *theirs.said))
     said, family = command.read_command(text, where)
     config = {one.key: str(one.value) for one in said}.get("config_file", "")
     theirs = _finished("a training command", [*_included(config, folder), *said], folder)
@@ -98,12 +103,17 @@ def _from_command(text: str, folder: Path, where: str) -> Theirs:
 
 def _from_kohya(data: Mapping[str, Any], path: Path) -> Theirs:
     known = set(options_of(""))
-    if _tables(data.get("datasets")):
+    if _is_dataset(data):
         return _finished("a dataset config", list(_dataset(data)), path.parent)
     said = list(_flat(data))
     if not known & {one.key for one in said} and not MUSUBI & {one.key for one in said}:
         raise refused(str(path), "holds no setting that lorakit knows.", "Is it a training config?")
     return _finished("a kohya config", said, path.parent)
+
+
+def _is_dataset(data: Mapping[str, Any]) -> bool:
+    datasets = data.get("datasets")
+    return _tables(datasets) and all(_tables(one.get("subsets", [])) for one in datasets or ())
 
 
 def _tables(value: Any) -> bool:
@@ -143,7 +153,7 @@ def _beside(key: str, value: str, folder: Path) -> list[Said]:
     path = folder / value
     if key == "dataset_config" and path.is_file():
         data = tomllib.read(path)
-        return list(_dataset(data)) if _tables(data.get("datasets")) else []
+        return list(_dataset(data)) if _is_dataset(data) else []
     found = sorted(one.name for one in path.iterdir() if one.is_dir()) if path.is_dir() else []
     for name in found if key == "train_data_dir" else ():
         parsed = parse_folder(name)
@@ -159,18 +169,10 @@ def _prompts(one: Said, folder: Path) -> Said:
     if path.suffix == ".toml":
         table = tomllib.read(path).get("prompt", {})
         common = {key: value for key, value in table.items() if key != "subset"}
-        lines = [_prompt_line({**common, **one}) for one in table.get("subset", [])]
+        lines = [prompt_line({**common, **one}) for one in table.get("subset", [])]
     else:
         lines = [line for line in read_text(path).splitlines() if line.strip() and line[0] != "#"]
     return replace(one, key="sample.prompts", meant=lines)
-
-
-def _prompt_line(prompt: Mapping[str, Any]) -> str:
-    from lorakit.trainers.run_files import IN_PROMPT
-
-    marks = {key: mark for mark, (key, _) in IN_PROMPT.items()}
-    tail = (f" --{marks[key]} {value}" for key, value in prompt.items() if key in marks)
-    return str(prompt.get("prompt", "")) + "".join(tail)
 
 
 def _dataset(data: Mapping[str, Any]) -> Iterator[Said]:
@@ -180,17 +182,34 @@ def _dataset(data: Mapping[str, Any]) -> Iterator[Said]:
     rest = {key: one for key, one in data.items() if key not in {"general", "datasets"}}
     for key, value in leaves(rest):
         yield Said(key, value, why="sd-scripts does not read it.")
+    sizes = _sizes(data.get("datasets", []))
     for number, dataset in enumerate(data.get("datasets", [])):
         at, own = f"datasets.{number}", ("image_directory", "num_repeats")
         subsets, musubi = dataset.get("subsets", []), "image_directory" in dataset
         apart = ("subsets", *own) if musubi else ("subsets",)
         for key, value in leaves({key: one for key, one in dataset.items() if key not in apart}):
             name, why = OF_DATASET.get(key, key), ONE_SIZE * bool(number)
+            if key == "resolution" and sizes:
+                yield Said(f"{at}.{key}", value, "dataset.resolutions", sizes)
+                continue
             yield Said(f"{at}.{key}", value, "" if number else name, why=why)
         for index, subset in enumerate(subsets):
             yield from _subset(f"{at}.subsets.{index}", subset)
         if musubi:
             yield from _subset(at, {key: dataset[key] for key in own if key in dataset})
+
+
+def _sizes(datasets: Sequence[Mapping[str, Any]]) -> list[int]:
+    """Several squares, where every folder is trained at each of them."""
+    pairs = [
+        (str(one.get("image_dir") or one.get("image_directory")), str(dataset.get("resolution")))
+        for dataset in datasets
+        for one in (dataset.get("subsets") or [dataset])
+    ] or [("", "")]
+    folders, texts = (dict.fromkeys(found) for found in zip(*pairs, strict=True))
+    sizes = [re.findall(r"\d+", text) for text in texts]
+    whole = len({*pairs}) == len(folders) * len(texts) and all(len({*one}) == 1 for one in sizes)
+    return [int(one[0]) for one in sizes] if whole and len(sizes) > 1 else []
 
 
 def _subset(at: str, subset: Mapping[str, Any]) -> Iterator[Said]:
@@ -202,22 +221,20 @@ def _subset(at: str, subset: Mapping[str, Any]) -> Iterator[Said]:
         if "." in key:
             yield Said(source, value, why="a table, where lorakit takes one value.")
         elif key in {"image_dir", "image_directory"}:
-            yield folder_of_images(source, place, reg=reg)
+            tokens = str(subset.get("class_tokens") or "")
+            yield from folder_of_images(source, place, reg=reg, tokens=tokens)
         elif key == "is_reg":
             yield Said(source, value, why="[dataset] reg_path says it.")
-        elif isinstance(parsed, NotASubset):
+        elif isinstance(parsed, NotASubset) and reg:
             yield Said(source, value, why=NOT_NAMED)
         elif key in {"num_repeats", "class_tokens"} and value == getattr(
-            parsed, key.removeprefix("num_")
+            parsed, key.removeprefix("num_"), None
         ):
             yield Said(source, value, why=f"the folder's name says it: {name}.")
         elif key == "caption_extension":
             yield Said(source, value, key)
         else:
             yield Said(source, value, "dataset.subset", {name: {key: value}})
-    if not isinstance(parsed, NotASubset) and not reg:
-        tokens = str(subset.get("class_tokens") or parsed.class_tokens).split()
-        yield from [Said(f"{at}: its folder", name, "trigger", tokens[0])] if tokens else []
 
 
 def family_of(said: Mapping[str, Any]) -> str:

@@ -10,7 +10,7 @@ from lorakit.catalogue.options import Option, options
 from lorakit.dataset.folder_names import NotASubset, parse_folder
 from lorakit.families import FAMILIES
 
-NOT_NAMED = "a folder must be called N_trigger: `lorakit dataset add` copies it; nothing is moved."
+NOT_NAMED = "a folder of class images must be called N_class; nothing is moved."
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,7 @@ class Theirs:
     kind: str  # in a sentence: "a kohya config"
     said: tuple[Said, ...]
     family: str = ""
+    trainer: str = ""  # whose words these are, where not the family's first one's
     folder: Path = Path()  # that its relative paths may start from
     stem: str = "imported"
 
@@ -59,22 +60,36 @@ def number_in(text: object) -> float | None:
     return number if math.isfinite(number) else None
 
 
-def folder_of_images(source: str, place: str, *, reg: bool = False) -> Said:
-    """A folder of images, as the dataset whose subset it is."""
-    path = Path(place)
-    if isinstance(parse_folder(path.name), NotASubset):
-        return Said(source, place, why=NOT_NAMED)
-    return Said(source, place, f"dataset.{'reg_path' if reg else 'path'}", path.parent.as_posix())
+def folder_of_images(
+    source: str, place: str, *, reg: bool = False, repeats: object = 1, tokens: str = ""
+) -> Iterator[Said]:
+    """A folder of images, as the dataset whose subset it is, or itself, where it lies flat; and the
+    trigger in its name.
+    """
+    path, parsed = Path(place), parse_folder(Path(place).name)
+    named = not isinstance(parsed, NotASubset)
+    if reg and not named:
+        yield Said(source, place, why=NOT_NAMED)
+        return
+    there = path.parent if named else path
+    yield Said(source, place, f"dataset.{'reg_path' if reg else 'path'}", there.as_posix())
+    if not named:
+        stated = {path.name: {"num_repeats": repeats}}
+        yield Said(source, place, "dataset.subset", stated, "its pictures stay where they lie")
+    words = (tokens or getattr(parsed, "class_tokens", "")).split()
+    if words and not reg:
+        yield Said(f"{source.rpartition('.')[0]}: its folder", path.name, "trigger", words[0])
 
 
-def options_of(family: str) -> Mapping[str, Option]:
-    """Of its default trainer's script; every option there is, for a family that we do not have."""
+def options_of(family: str, trainer: str = "") -> Mapping[str, Option]:
+    """Of that or its default trainer's script; all there are, for a family that we do not have."""
     if family in FAMILIES:
-        return options(FAMILIES[family].trainers[0], FAMILIES[family].script)
+        name = trainer or FAMILIES[family].trainers[0]
+        return options(name, FAMILIES[family].by(name).script)
     return {key: one for name in reversed(FAMILIES) for key, one in options_of(name).items()}
 
 
-def weight_keys(family: str) -> Mapping[str, str]:
+def weight_keys(family: str, trainer: str = "") -> Mapping[str, str]:
     """The options that name its files -> what [model] calls them."""
-    weights = FAMILIES[family].weights if family in FAMILIES else ()
+    weights = FAMILIES[family].by(trainer).weights if family in FAMILIES else ()
     return {one.option: one.key for one in weights}

@@ -10,6 +10,7 @@ from typing import Any
 from lorakit.catalogue.options import Option
 from lorakit.errors import did_you_mean, refused
 from lorakit.exchange.said import Said, Theirs, number_in, options_of, weight_keys
+from lorakit.families import FAMILIES
 from lorakit.private import shown
 from lorakit.recipe.names import name_problem, trigger_problem
 from lorakit.recipe.schema import SECTIONS, WRITTEN_BY_US, words_of
@@ -42,6 +43,7 @@ class TakenOver:
     theirs: Theirs
     root: Path  # the project's folder, where relative paths of a recipe start
     family: str
+    trainer: str = ""
     guessed: bool = False
     values: dict[Place, Any] = field(default_factory=dict)
     fates: list[Fate] = field(default_factory=list)
@@ -57,6 +59,7 @@ class TakenOver:
 
     def text(self) -> str:
         data: dict[str, Any] = {"family": self.family}
+        data |= {"trainer": self.trainer} if self.trainer else {}
         data |= {place[0]: one for place, one in self.values.items() if len(place) == 1}
         for section in SECTIONS:
             table = {
@@ -70,7 +73,9 @@ class TakenOver:
 
 def take_over(theirs: Theirs, root: Path, *, family: str = "", name: str = "") -> TakenOver:
     found = family or theirs.family
-    taken = TakenOver(theirs, root, found or "sd15", guessed=not found)
+    able = found in FAMILIES and theirs.trainer in FAMILIES[found].trainers
+    trainer = theirs.trainer if able else ""
+    taken = TakenOver(theirs, root, found or "sd15", trainer, guessed=not found)
     last: dict[Place, int] = {}
     for one in theirs.said:
         place, value, why = _placed(one, taken)
@@ -80,7 +85,7 @@ def take_over(theirs: Theirs, root: Path, *, family: str = "", name: str = "") -
         old = taken.values.get(place)
         if isinstance(old, dict) and isinstance(value, dict):
             value = {key: {**old.get(key, {}), **value.get(key, {})} for key in {**old, **value}}
-        elif place in last:
+        elif place in last and old != value and not _goes_on(old, value):
             taken.fates[last[place]] = replace(taken.fates[last[place]], done="dropped", text=AGAIN)
         taken.values[place], last[place] = value, len(taken.fates)
         same = place[-1] == one.source.rpartition(".")[2].lstrip("-") and _alike(value, one.value)
@@ -93,6 +98,11 @@ def take_over(theirs: Theirs, root: Path, *, family: str = "", name: str = "") -
     own = name or taken.name or theirs.stem
     taken.values[("name",)] = own if not name_problem(own) else _plain_name(own)
     return taken
+
+
+def _goes_on(old: Any, new: Any) -> bool:
+    """A list that has grown: prompts, arguments."""
+    return isinstance(old, list) and isinstance(new, list) and new[: len(old)] == old
 
 
 def _alike(ours: Any, theirs: Any) -> bool:
@@ -119,12 +129,14 @@ def _placed(one: Said, taken: TakenOver) -> tuple[Place, Any, str]:
     if key == "name":
         return ("name",), str(value), one.why
     if key == "trigger":
+        old = taken.values.get(("trigger",), "")
+        value = old if old and str(value).startswith(old) else value  # maya_char_face
         problem = trigger_problem(str(value))
         return ((), None, problem) if problem else (("trigger",), str(value), one.why)
     section, _, word = key.partition(".")
     if word and section in SECTIONS:
         return _in_section(section, word, value, one, taken)
-    if key in (files := weight_keys(taken.family)):
+    if key in (files := weight_keys(taken.family, taken.trainer)):
         return _in_section("model", files[key], value, one, taken)
     if key in BY_LORAKIT:
         return (), None, BY_LORAKIT[key]
@@ -143,7 +155,7 @@ def _in_section(
 ) -> tuple[Place, Any, str]:
     if section == "train":
         return _option(word, value, one, taken)
-    words = words_of(section, taken.family)
+    words = words_of(section, taken.family, taken.trainer)
     if word not in words:
         return (), None, f"{taken.family} has no such file."
     if section == "model" or word in {"path", "reg_path"}:
@@ -156,7 +168,7 @@ def _in_section(
 
 
 def _option(key: str, value: Any, one: Said, taken: TakenOver) -> tuple[Place, Any, str]:
-    known, anywhere = options_of(taken.family), options_of("")
+    known, anywhere = options_of(taken.family, taken.trainer), options_of("")
     if key == "caption_extension":
         return ("dataset", key), str(value), one.why
     if key not in known:
@@ -165,7 +177,7 @@ def _option(key: str, value: Any, one: Said, taken: TakenOver) -> tuple[Place, A
         )
         return (), None, f"{what}. {'' if key in anywhere else did_you_mean(key, known)}".strip()
     value, problem = _fitted(known[key], value)
-    if one.source.startswith("datasets.") and value == known[key].default:
+    if "datasets." in one.source and value == known[key].default:
         return (), None, "it is the script's own default."
     return ((), None, problem) if problem else (("train", key), value, one.why)
 

@@ -1,10 +1,13 @@
-"""The shape of a family: data, no inheritance."""
+"""The shape of a family: data, no inheritance. One table each in kohya.toml and musubi.toml."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from lorakit import tomllib
+
 BASE = "pretrained_model_name_or_path"
+OF_THE_SCRIPT = ("defaults", "tokenizers", "size")  # unknown where another trainer has its own
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,8 @@ class Family:
     trainers: tuple[str, ...] = ("kohya",)  # who can run it; the first is the default
     # the "family" layer, kohya's option names
     defaults: Mapping[str, Any] = field(default_factory=dict)
+    films: bool = False  # whether it is trained on films, too
+    controls: bool = False  # whether a picture may have control pictures: what it is made from
     tokenizers: tuple[str, ...] = ()  # hub ids the script loads when it starts
     # What kohya's sampler takes where a prompt says nothing.
     sample_steps: int = 20
@@ -60,6 +65,7 @@ class Family:
     pipeline: str = "DiffusionPipeline"  # diffusers' class
     comfy_node: str = "LoraLoader"
     ui_word: str = "Unknown"  # A1111's and Forge's word for it
+    word: str = ""  # the trainer's own, where it wants one
     size: Size | None = None  # None: not known here
     # The same family as another trainer takes it, where script, weights or defaults differ.
     variants: "Mapping[str, Family]" = field(default_factory=dict)
@@ -67,3 +73,28 @@ class Family:
     def by(self, trainer: str) -> "Family":
         """As this trainer takes it."""
         return self.variants.get(trainer, self)
+
+
+def read_families(file: str) -> dict[str, Family]:
+    """In the file's order; its [common] is what each of them says if it says nothing else."""
+    pages = tomllib.page(__file__, file)
+    common = pages.pop("common", {})
+    usual = common.get("defaults", {})
+    return {
+        name: _family(name, {**common, **page, "defaults": {**usual, **page.get("defaults", {})}})
+        for name, page in pages.items()
+    }
+
+
+def _family(name: str, page: Mapping[str, Any]) -> Family:
+    facts = {key: value for key, value in page.items() if key != "by"}
+    facts["weights"] = tuple(
+        Weight(key, **{"option": BASE if key == "base" else key, **one})
+        for key, one in page["weights"].items()
+    )
+    if "size" in page:
+        facts["size"] = Size(**page["size"])
+    shared = {key: value for key, value in page.items() if key not in {*OF_THE_SCRIPT, "by"}}
+    others = page.get("by", {}).items()
+    variants = {trainer: _family(name, {**shared, **own}) for trainer, own in others}
+    return Family(name, **facts, variants=variants)

@@ -1,7 +1,7 @@
 """From a run to its judgement: what is measured, what that costs, what the record keeps."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -10,8 +10,8 @@ from lorakit import tomllib
 from lorakit.errors import LorakitError
 from lorakit.families import run_by
 from lorakit.journal import Journal, now
-from lorakit.judge.pictures import JudgingPicture, JudgingPictures, pictures_of
-from lorakit.judge.score import FEWEST, Losses, MeasuredCell, judge
+from lorakit.judge.pictures import JudgingPicture, pictures_of
+from lorakit.judge.score import FEWEST, Cell, judge
 from lorakit.runs.find import live_state, whole_of
 from lorakit.runs.ledger import Ledger
 from lorakit.runs.outcome import require_intact
@@ -30,42 +30,8 @@ LEAKS = (
     "It was trained without regularisation pictures. Held-out losses do not see what leaks into"
     " other prompts: look at lower strengths than those listed, too."
 )
-PLAIN = (  # where neither the recipe nor regularisation pictures say what must stay as it is
-    "a photo of a dog in a park",
-    "a red car on a street",
-    "a house by a lake, summer",
-    "a bowl of fruit on a table",
-    "a woman reading in a cafe",
-    "an old man with a hat, portrait",
-    "a city at night, rain",
-    "a cat on a sofa",
-    "mountains under clouds, landscape",
-    "a child playing on a beach",
-    "a blue flower, close up",
-    "a sailing boat on the sea",
-)
-
-
-@dataclass(frozen=True)
-class Cell:
-    """A checkpoint at a strength, under the key that its line of results has."""
-
-    checkpoint: DrawnCheckpoint
-    place: int
-    strength: float
-    kinds: tuple[str, ...]
-
-    @property
-    def key(self) -> str:
-        return f"{stamp(self.checkpoint.path)} {self.strength!r} {' '.join(self.kinds)}"
-
-    def ordered(self) -> dict[str, Any]:
-        lora = str(self.checkpoint.path)
-        return {"cell": self.key, "lora": lora, "strength": self.strength, "kinds": self.kinds}
-
-    def measured(self, losses: Losses) -> MeasuredCell:
-        name, label = self.checkpoint.path.name, self.checkpoint.label
-        return MeasuredCell(name, label, self.place, self.strength, losses)
+# Prompts, where neither the recipe nor regularisation pictures say what must stay as it is.
+PLAIN = Path(__file__).with_name("plain.txt")
 
 
 @dataclass(frozen=True)
@@ -73,15 +39,11 @@ class Inquiry:
     """Everything that will be measured, and what of it is there already."""
 
     run_dir: Path
-    cells: tuple[Cell, ...]  # the last checkpoint's first: what a budget is best spent on
+    cells: Mapping[str, Cell]  # by the key that its line of results has
     order: dict[str, Any]
     passes: int  # forward passes still to be made, of one picture each
     seconds: float | None  # what they take by the run's own pace
     regularised: bool
-
-    @property
-    def results(self) -> Path:
-        return Path(self.order["results"])
 
 
 def inquire(
@@ -99,37 +61,33 @@ def inquire(
         raise LorakitError(
             f"{record.run} is still being trained.", hint=f"lorakit watch {record.run}"
         )
-    _require_openable(source.family)
+    if source.family not in (able := run_by("embedded")):
+        raise LorakitError(
+            f"The judge measures with the embedded trainer, which opens {', '.join(able)};"
+            f" this run is of {source.family}.",
+            hint="lorakit sheet RUN --from-samples shows what the training drew.",
+        )
     points = distinct(choose(source.checkpoints, checkpoints, run_dir))
     for point in points:
         require_intact(run_dir, point.path)
-    pictures = pictures_of(run_dir, held)
-    unseen, train = (some(of, MOST_PICTURES) for of in (pictures.held, pictures.train))
+    *pictures, others = pictures_of(run_dir, held)
+    unseen, train = (some(of, MOST_PICTURES) for of in pictures)
     cells = _cells(points, strengths, ranks=len(unseen) >= FEWEST, held=bool(unseen))
-    jobs = _controls(source, controls, pictures, record.trigger)
+    jobs = _controls(source, controls, others, record.trigger)
     order = _order(run_dir, source, {"held": unseen, "train": train}, jobs)
     there = _there(Path(order["results"]))
-    order |= {"cells": [cell.ordered() for cell in cells if cell.key not in there]}
+    order |= {"cells": [told for told, _ in cells if told["cell"] not in there]}
     order |= {"budget_s": budget_s}
     passes = _passes(order)
     pace = record.pass_seconds
     seconds = None if pace is None else passes * pace
-    return Inquiry(run_dir, tuple(cells), order, passes, seconds, bool(pictures.others))
-
-
-def _require_openable(family: str) -> None:
-    known = run_by("embedded")
-    if family not in known:
-        raise LorakitError(
-            f"The judge measures with the embedded trainer, which opens {', '.join(known)};"
-            f" this run is of {family}.",
-            hint="lorakit sheet RUN --from-samples shows what the training drew.",
-        )
+    known = {told["cell"]: cell for told, cell in cells}
+    return Inquiry(run_dir, known, order, passes, seconds, bool(others))
 
 
 def measure(inquiry: Inquiry, python: str, progress: Progress = lambda _done, _all: None) -> Judged:
     """Measure what is missing, judge what is there, write it to the record."""
-    total, results = len(inquiry.order["cells"]), inquiry.results
+    total, results = len(inquiry.order["cells"]), Path(inquiry.order["results"])
     there = _there(results)
     if total:
         before = len(there)
@@ -146,7 +104,9 @@ def measure(inquiry: Inquiry, python: str, progress: Progress = lambda _done, _a
             ),
         )
         there = _there(results)
-    measured = [one.measured(there[one.key]) for one in inquiry.cells if one.key in there]
+    measured = [
+        replace(cell, losses=there[key]) for key, cell in inquiry.cells.items() if key in there
+    ]
     if not measured:
         raise LorakitError(
             "The time was used up before the first cell was measured.",
@@ -171,7 +131,10 @@ def some(things: Sequence[Thing], most: int) -> list[Thing]:
 
 def _cells(
     points: Sequence[DrawnCheckpoint], strengths: Sequence[float], *, ranks: bool, held: bool
-) -> list[Cell]:
+) -> list[tuple[dict[str, Any], Cell]]:
+    """As ordered from the child and as judged, the last checkpoint's first: what a budget is best
+    spent on.
+    """
     # Training pictures tell what was learned by heart, which one strength shows; where there is
     # no ranking, they are what a broken run is seen by.
     usual = min(strengths, key=lambda one: abs(one - 1.0))
@@ -179,12 +142,14 @@ def _cells(
     for place, point in reversed(list(enumerate(points))):
         for strength in strengths:
             kinds = ("held",) * held + ("train",) * (strength == usual or not ranks) + ("drawn",)
-            cells.append(Cell(point, place, strength, kinds))
+            key = f"{stamp(point.path)} {strength!r} {' '.join(kinds)}"
+            told = {"cell": key, "lora": str(point.path), "strength": strength, "kinds": kinds}
+            cells.append((told, Cell(point.path.name, point.label, place, strength)))
     return cells
 
 
 def _controls(
-    source: Source, given: Sequence[str], pictures: JudgingPictures, trigger: str
+    source: Source, given: Sequence[str], others: Sequence[str], trigger: str
 ) -> list[dict[str, Any]]:
     """What the base draws: prompts that have nothing to do with what was trained."""
     row = source.rows[0] if source.rows else source.plain
@@ -192,9 +157,9 @@ def _controls(
     prompts = list(given)
     if not given:
         prompts = _without(trigger, [one.prompt for one in source.rows])
-        others = _without(trigger, pictures.others)
-        prompts += some(others, max(0, MOST_CONTROLS - len(prompts)))
-        prompts += PLAIN
+        plain = _without(trigger, others)
+        prompts += some(plain, max(0, MOST_CONTROLS - len(prompts)))
+        prompts += PLAIN.read_text(encoding="utf-8").splitlines()
     unlike = list(dict.fromkeys(prompts))[: len(given) or MOST_CONTROLS]
     return [
         asdict(replace(row, prompt=prompt)) | {"seed": SEED + place}

@@ -29,17 +29,12 @@ class JudgingPicture:
     scaled: Size
 
 
-@dataclass(frozen=True)
-class JudgingPictures:
-    """`others` are captions of regularisation pictures: what must stay as it is."""
-
-    held: tuple[JudgingPicture, ...] = ()
-    train: tuple[JudgingPicture, ...] = ()
-    others: tuple[str, ...] = ()
-
-
-def pictures_of(run_dir: Path, held: Path | None) -> JudgingPictures:
-    """`held` is a folder of unseen pictures; without one, those that the run held out."""
+def pictures_of(
+    run_dir: Path, held: Path | None
+) -> tuple[list[JudgingPicture], list[JudgingPicture], list[str]]:
+    """Unseen pictures, those of the folder `held` or those that the run held out; those that it was
+    trained on; captions of regularisation pictures, of what must stay as it is.
+    """
     path = run_dir / "dataset.toml"
     overlaps = trainer(read_record(run_dir).trainer.name).SPLIT_OVERLAPS
     kept: list[JudgingPicture] = []
@@ -59,7 +54,7 @@ def pictures_of(run_dir: Path, held: Path | None) -> JudgingPictures:
             out += [one for one in apart if one not in train]  # kohya's rounding
     if held is not None:
         out = list(_unseen(held.absolute(), _chooser(tables[0], path), kept))
-    return JudgingPictures(tuple(out), tuple(kept), tuple(dict.fromkeys(others)))
+    return out, kept, list(dict.fromkeys(others))
 
 
 def _chooser(table: Mapping[str, Any], path: Path) -> Chooser:

@@ -9,7 +9,7 @@ first. docs/judge.md has what was proven of this, and what not.
 import math
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache
 from statistics import NormalDist, fmean
 
@@ -22,17 +22,17 @@ BROKEN, BEHIND, LISTED, UNRANKED = "broken", "behind", "listed", "unranked"
 
 
 @dataclass(frozen=True, eq=False)
-class MeasuredCell:
-    """One cell and its losses; checkpoints count from the first of the run."""
+class Cell:
+    """One checkpoint, the `place`-th of the run, at one strength; its losses, once measured."""
 
     checkpoint: str
     label: str
     place: int
     strength: float
-    losses: Losses
+    losses: Losses = field(default_factory=dict)
 
 
-def judge(base: Losses, measured: Sequence[MeasuredCell]) -> Judged:
+def judge(base: Losses, measured: Sequence[Cell]) -> Judged:
     """Everything but the time and what was not measured."""
     held, trained = (
         {one: ratios(one.losses.get(kind, ()), base.get(kind, ())) for one in measured}
@@ -90,7 +90,7 @@ def _ratio(mine: float | None, base: float | None) -> float:
     return math.log(mine / base) if mine > 0 and base > 0 else 0.0
 
 
-def drift(one: MeasuredCell) -> float | None:
+def drift(one: Cell) -> float | None:
     drawn = [value for losses in one.losses.get("drawn", ()) for value in losses]
     if not drawn or None in drawn:
         return None
@@ -135,7 +135,7 @@ def _shown(value: float) -> float:
     return round(value, 5)
 
 
-def name(cell: JudgedCell | MeasuredCell) -> str:
+def name(cell: JudgedCell | Cell) -> str:
     return f"{cell.label} at {cell.strength:g}"
 
 
@@ -166,7 +166,7 @@ def _reason(cells: Sequence[JudgedCell]) -> str:
     )
 
 
-def _broken_note(broken: set[MeasuredCell], where: str, *, of: int) -> list[str]:
+def _broken_note(broken: set[Cell], where: str, *, of: int) -> list[str]:
     if not broken:
         return []
     names = ", ".join(name(one) for one in sorted(broken, key=lambda m: (m.place, m.strength)))
@@ -175,9 +175,7 @@ def _broken_note(broken: set[MeasuredCell], where: str, *, of: int) -> list[str]
     return [f"Worse than the base on {where}: {names}. {rate}"]
 
 
-def _unfinished(
-    sound: Mapping[MeasuredCell, list[float]], measured: Sequence[MeasuredCell]
-) -> list[str]:
+def _unfinished(sound: Mapping[Cell, list[float]], measured: Sequence[Cell]) -> list[str]:
     """The last checkpoint still gains by more strength, and by more steps: it was stopped early."""
     last = max(one.place for one in measured)
     rows = sorted((one for one in sound if one.place == last), key=lambda one: one.strength)

@@ -62,7 +62,8 @@ def opened(path: Path | str) -> "Iterator[Image.Image]":
     if Path(path).exists() and not Path(path).is_file():
         raise RefusedError("not a file")
     heic = _not_endless(path)
-    with warnings.catch_warnings(), _unlimited():
+    Image.MAX_IMAGE_PIXELS = None  # our own limit says more when it refuses
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
             image = Image.open(path, formats=("HEIF",) if heic and reads_heic() else kinds())
@@ -153,11 +154,14 @@ def _alone() -> Iterator[None]:
         yield
 
 
-def small_jpeg(path: Path, side: int, quality: int) -> tuple[bytes, tuple[int, int]]:
+def small_jpeg(
+    path: Path, side: int, quality: int, *, upright: bool = False
+) -> tuple[bytes, tuple[int, int]]:
     """As a trainer sees it, EXIF orientation not applied, for a screen; and its size."""
     with opened(path) as image:
         image.draft("RGB", (side, side))
-        picture = image.convert("RGB")
+        turn = orientation(image)[0] if upright else 1
+        picture = turned(image.convert("RGB"), turn)
     picture.thumbnail((side, side), reducing_gap=2.0)
     stream = BytesIO()
     picture.save(stream, "JPEG", quality=quality)
@@ -196,16 +200,3 @@ def why(error: Exception) -> str:
         return error.strerror
     known = isinstance(error, (OSError, RefusedError))
     return str(error) if known else f"{type(error).__name__}: {error}"
-
-
-@contextmanager
-def _unlimited() -> Iterator[None]:
-    """Pillow's own limit on pixels off: ours says more when it refuses."""
-    from PIL import Image
-
-    before = Image.MAX_IMAGE_PIXELS
-    Image.MAX_IMAGE_PIXELS = None
-    try:
-        yield
-    finally:
-        Image.MAX_IMAGE_PIXELS = before

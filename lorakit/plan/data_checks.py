@@ -1,16 +1,17 @@
 """What only shows when images meet settings: crops, no buckets, latents of another size."""
 
 import ast
-import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
 from lorakit.dataset.buckets import Chooser, Placement, check
 from lorakit.dataset.facts import DatasetFacts, ImageFacts
+from lorakit.dataset.films import WAN_RATE
 from lorakit.errors import Fault, counted, did_you_mean
 from lorakit.plan.model import Steps
 from lorakit.plan.steps import repeats_of
 from lorakit.recipe.options import Options
+from lorakit.recipe.schema import CONTROLS, FILMS
 from lorakit.trainers.table import trainer
 
 MUCH_ENLARGED = 1.5
@@ -18,21 +19,13 @@ SHOWN = 3  # so many examples are named
 Placed = list[tuple[ImageFacts, Placement]]
 DATASET, METADATA = "dataset", "metadata"
 NOT_DESCRIBED = {"class_tokens", "caption_extension", "cache_info", "conditioning_data_dir"}
-CANNOT_BE_READ = (
-    OSError,
-    zipfile.BadZipFile,
-    StopIteration,
-    ValueError,
-    KeyError,
-    SyntaxError,
-    TypeError,
-)
 
 
 def data_faults(options: Options, facts: DatasetFacts, steps: Steps) -> Iterator[Fault]:
     yield from _unknown_subsets(options, facts)
     yield from _metadata(options, facts)
     yield from _masks(options, facts)
+    yield from _films(options, facts)
     root, rules = str(facts.root), options.bucket_rules
     said = any(fault.severity == "error" for fault in facts.faults)
     if not check(rules):
@@ -105,6 +98,33 @@ def _masks(options: Options, facts: DatasetFacts) -> Iterator[Fault]:
             yield Fault(str(place), what, "A mask has its picture's name and size.", "mask-missing")
 
 
+def _films(options: Options, facts: DatasetFacts) -> Iterator[Fault]:
+    """Each folder's films against what is said of them."""
+    about = options.about
+    taken = {*(FILMS if about.films else ()), *(CONTROLS if about.controls else ())}
+    said = {*options.resolved.dataset}.union(*options.subsets.values())
+    for key in sorted(({*FILMS, *CONTROLS} - taken) & said):
+        what = f"{options.family} is not trained on such data."
+        yield options.fault(key, what, "Take it out.", "not-such-data", section=DATASET)
+    for subset in facts.trained:
+        rules = options.film_rules(subset.path)
+        films = [image for image in subset.images if image.frames]
+        problem = rules.problem() if films else ("", "")
+        if problem[0]:
+            yield options.fault("target_frames", *problem, "film-frames", section=DATASET)
+        for film in films:
+            if not rules.pieces(film.frames) and rules.target_frames:
+                what = f"has {film.frames} frames; the shortest piece has {rules.target_frames[0]}"
+                what += f" at {WAN_RATE:g} a second: it would be left out."
+                hint = "Take a longer film, or a smaller target_frames."
+                yield Fault(str(film.path), what, hint, "film-short")
+            read_as = rules.source_fps or WAN_RATE
+            if abs(film.fps - read_as) > 0.5:
+                what = f"has {film.fps:g} frames a second and is read as if it had {read_as:g}."
+                hint = f"Write source_fps = {film.fps:.2f}, in [dataset.subset] where films differ."
+                yield Fault(str(film.path), what, hint, "film-rate", "warning")
+
+
 def _crops(options: Options, root: str, placed: Placed) -> Iterator[Fault]:
     limit = options.crop_limit
     lost = [image for image, placement in placed if placement.cropped > limit]
@@ -150,15 +170,17 @@ def _stale_latents(suffix: str, placed: Placed) -> Iterator[Fault]:
 
 def latent_shape(path: Path) -> tuple[int, ...] | None:
     """The shape of `latents` in a .npz, from its header alone; None where it cannot be read."""
+    from zipfile import BadZipFile, ZipFile
+
     try:
-        with zipfile.ZipFile(path) as archive:
+        with ZipFile(path) as archive:
             names = archive.namelist()
             name = next(one for one in names if one[:7] == "latents" and one.endswith(".npy"))
             with archive.open(name) as file:
                 start = file.read(10)
                 length = int.from_bytes(start[8:10], "little")
                 shape = ast.literal_eval(file.read(length).decode("latin-1").strip())["shape"]
-    except CANNOT_BE_READ:
+    except (OSError, BadZipFile, StopIteration, ValueError, KeyError, SyntaxError, TypeError):
         return None
     return tuple(int(side) for side in shape)
 

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from lorakit.families.family import Size
-from lorakit.plan.model import Checkpoint, Estimate, Steps
+from lorakit.plan.foreseen import Checkpoint, Estimate
+from lorakit.plan.model import Steps
 from lorakit.recipe.options import Options
 from lorakit.weights import anatomy, sizes
 from lorakit.weights.sizes import BaseShapes, LoraLayer, Shapes, base_of, covered, usual
@@ -47,7 +48,8 @@ def estimate(options: Options, steps: Steps, device: str = "cuda") -> Estimate:
     """Bytes; zeros where the family's layers are not known here. `device`: cuda, mps or cpu."""
     parts = lora_layers(options)
     data = sum(weights for _, weights in parts)
-    lora = lora_data_bytes(options) + 3 * len(parts) * ENTRY_BYTES + METADATA_BYTES if parts else 0
+    header = 3 * len(parts) * ENTRY_BYTES + METADATA_BYTES
+    lora = data_bytes(options, parts) + header if parts else 0
     state = int(data * 4 * (1.5 if _in_8_bits(options) else 3))
     cache = cache_bytes(options, steps)
     samples = len(steps.sample_steps) * _sample_bytes(options)
@@ -73,14 +75,12 @@ def lora_layers(options: Options) -> list[tuple[LoraLayer, int]]:
     conv_rank = int(network["conv_dim"]) if network.get("conv_dim", "").isdigit() else 0
     if conv_rank and options.family in UNETS and _trains_unet(options):
         found += _of_unet(options, base, sizes.RESIDUAL)
-    return [
-        (layer, layer.weights(conv_rank if layer.kernel > 1 else options.rank)) for layer in found
-    ]
+    rank = options.rank
+    return [(layer, layer.weights(conv_rank if layer.kernel > 1 else rank)) for layer in found]
 
 
-def lora_data_bytes(options: Options) -> int:
+def data_bytes(options: Options, parts: Sequence[tuple[LoraLayer, int]]) -> int:
     """Bytes of the tensors alone, exact: the factors and one alpha for each module."""
-    parts = lora_layers(options)
     return (sum(weights for _, weights in parts) + len(parts)) * _save_bytes(options)
 
 

@@ -8,7 +8,8 @@ from lorakit.errors import RecipeError
 from lorakit.families import FAMILIES
 from lorakit.machine import Machine
 from lorakit.plan.estimate import estimate
-from lorakit.plan.model import Estimate, Steps, Verdict
+from lorakit.plan.foreseen import Estimate
+from lorakit.plan.model import Steps, Verdict
 from lorakit.recipe import presets
 from lorakit.recipe.model import Resolved, Section
 from lorakit.recipe.options import Options

@@ -46,7 +46,7 @@ def make_plan(
     facts = _facts(full)
     steps, more = count_steps(full, facts)
     who = trainer(resolved.trainer)
-    rules = who.check(_as_sent(full, resolved), machine)
+    rules = who.check(as_sent(full, resolved), machine)
     faults += _unsaid(more, rules)
     files, more = who.files(full, settings, facts)
     files |= argv.launcher_file(full, launch)
@@ -87,7 +87,7 @@ def make_plan(
     return replace(plan, faults=in_order([*known, *own]))
 
 
-def _as_sent(full: Options, resolved: Resolved) -> Resolved:
+def as_sent(full: Options, resolved: Resolved) -> Resolved:
     """What the recipe says, and of the plan's additions what the script knows."""
     given = full.resolved.train
     sent = {key: one for key, one in given.items() if key in full.known or key in resolved.train}
@@ -163,6 +163,7 @@ def _facts(options: Options) -> DatasetFacts:
         reg=None if reg is None else resolved.path_of(reg),
         caption_extension=options.caption_extension,
         off=tuple(off or ()),
+        films=options.about.films,
         stated=options.stated,
     )
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from lorakit.dataset.facts import DatasetFacts, ImageFacts
 from lorakit.errors import Fault
 from lorakit.machine import Gpu
+from lorakit.plan.foreseen import Checkpoint, Estimate
 from lorakit.private import names_only
 from lorakit.recipe.model import Resolved, Section
 from lorakit.trainers.base import Command, Work
@@ -22,17 +23,7 @@ class Bucket:
     images: tuple[ImageFacts, ...]
     draws: int  # sum of repeats
     batches: int
-
-
-@dataclass(frozen=True)
-class Checkpoint:
-    """A file (or state folder) that the run will write, named exactly as the script names it."""
-
-    name: str
-    step: int
-    epoch: int  # the epoch that has ended, or is running, when it is written
-    kind: str  # "epoch", "step", "final", "state"
-    kept: bool = True  # False when save_last_n_* removes it again before the end
+    frames: int = 0  # of each piece of a film; 0: pictures
 
 
 @dataclass(frozen=True)
@@ -55,19 +46,6 @@ class Steps:
     sample_steps: tuple[int, ...]
     # one line to check with a pencil: "40 x 70 + 20 x 30 = 3400 samples, / 4 = 850 batches, ..."
     formula: str
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """What the run will need. Bytes; memory is a range because attention and allocators vary."""
-
-    lora_bytes: int
-    state_bytes: int
-    cache_bytes: int
-    disk_bytes: int  # peak of everything the run writes
-    memory_low: int
-    memory_high: int
-    basis: str  # where the memory figures come from, in one line
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from lorakit.errors import Fault
 from lorakit.machine import Machine, free_disk
-from lorakit.plan.model import Estimate, Steps, Verdict
+from lorakit.plan.foreseen import Estimate
+from lorakit.plan.model import Steps, Verdict
 from lorakit.portable import stem_problem
 from lorakit.recipe.options import Options
 from lorakit.show import size
@@ -63,6 +64,9 @@ def run_faults(
         what = f"has {size(fit.there)} of memory; the run needs about {needed}."
         hint = f"The preset {fit.better} fit." if fit.better else SAVES_MEMORY
         yield Fault(fit.device, what, hint, "memory", "warning")
+    if options.text("save_model_as") != "safetensors":
+        what = "only safetensors is saved; the others are pickled and carry no metadata."
+        yield options.fault("save_model_as", what, "Remove it.", "pickle-out")
     card = machine.trains_on
     if card.lacks_bf16 and options.precision == "bf16":
         what = f"{card.name} has no bf16 of its own; it would be slow, or fail."
@@ -143,6 +147,3 @@ def _output(options: Options, output: Path, steps: Steps) -> Iterator[Fault]:
     if not place.is_dir() or not os.access(place, os.W_OK):
         what = "cannot be written to; the script would notice at its first checkpoint."
         yield Fault(str(place), what, "", "output-read-only")
-    if options.text("save_model_as") != "safetensors":
-        what = "only safetensors is saved; the others are pickled and carry no metadata."
-        yield options.fault("save_model_as", what, "Remove it.", "pickle-out")

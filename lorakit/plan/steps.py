@@ -14,14 +14,16 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from lorakit.catalogue.file_names import CheckpointName
-from lorakit.dataset.buckets import Chooser, UnfitError, check
+from lorakit.dataset.buckets import BucketRules, Chooser, UnfitError, check
 from lorakit.dataset.facts import DatasetFacts, ImageFacts, SubsetFacts
 from lorakit.dataset.split import epochs_sentence, hold_out, match_reg, samples_sentence
 from lorakit.errors import Fault, counted
-from lorakit.plan.model import Bucket, Checkpoint, Steps
+from lorakit.plan.foreseen import Checkpoint
+from lorakit.plan.model import Bucket, Steps
 from lorakit.recipe.options import Options
 from lorakit.trainers.table import trainer
 
+Key = tuple[tuple[int, int], int, str]  # size, frames, folder
 MAX_STEPS = 10_000_000  # beyond that nothing is listed, because nothing is started
 
 
@@ -41,7 +43,8 @@ class Split:
     reg_images: int
     validation: tuple[ImageFacts, ...]
     leaked: int  # images that kohya's rounding puts into both parts
-    terms: tuple[tuple[int, int], ...]  # (repeats, images) of each training subset
+    # (repeats, images and pieces of films) of each training subset
+    terms: tuple[tuple[int, int], ...]
 
 
 def count_steps(options: Options, facts: DatasetFacts) -> tuple[Steps, list[Fault]]:
@@ -76,7 +79,7 @@ def split_images(options: Options, facts: DatasetFacts) -> Split:
         leaked += len({image.path for image in kept} & {image.path for image in held})
         if repeats >= 1 and kept:
             train += [Draw(image, repeats) for image in kept]
-            terms.append((repeats, len(kept)))
+            terms.append((repeats, sum(len(lengths(options, image)) for image in kept)))
         validation += held if repeats >= 1 else ()
     matched = match_reg([one.repeats for one in reg], sum(one.repeats for one in train))
     used = tuple(Draw(one.image, n) for one, n in zip(reg, matched, strict=True) if n)
@@ -89,6 +92,14 @@ def repeats_of(options: Options, subset: SubsetFacts) -> int:
     return repeats
 
 
+def lengths(options: Options, image: ImageFacts) -> list[int]:
+    """In frames, of the pieces of a film that are trained; [0] of a picture."""
+    if not image.frames:
+        return [0]
+    pieces = options.film_rules(image.path.parent).pieces(image.frames)
+    return [length for _, length in pieces]
+
+
 def fill_buckets(draws: Iterable[Draw], options: Options) -> tuple[tuple[Bucket, ...], list[Fault]]:
     """Buckets with something in them, in the order of their sizes, for each resolution anew."""
     draws, buckets, faults = list(draws), list[Bucket](), list[Fault]()
@@ -99,32 +110,35 @@ def fill_buckets(draws: Iterable[Draw], options: Options) -> tuple[tuple[Bucket,
                 options.fault(problem.split(" ")[0], f"{problem}.", "", "bucket-bounds")
                 for problem in problems
             ]
-        filled, misfits = _filled(draws, Chooser(rules), separate=separate)
-        buckets += (_bucket(key[0], filled[key], options.batch_size) for key in sorted(filled))
+        filled, misfits = _filled(options, draws, rules, separate=separate)
+        buckets += (_bucket(key, filled[key], options.batch_size) for key in sorted(filled))
         faults += misfits
     return tuple(buckets), faults
 
 
 def _filled(
-    draws: Iterable[Draw], chooser: Chooser, *, separate: bool
-) -> tuple[dict[tuple[tuple[int, int], str], list[Draw]], list[Fault]]:
-    filled: dict[tuple[tuple[int, int], str], list[Draw]] = {}
+    options: Options, draws: Iterable[Draw], rules: BucketRules, *, separate: bool
+) -> tuple[dict[Key, list[Draw]], list[Fault]]:
+    filled: dict[Key, list[Draw]] = {}
+    of_pictures, of_films = Chooser(rules), Chooser(replace(rules, no_upscale=False))
     faults: list[Fault] = []
     for draw in draws:
         where, hint = str(draw.image.path), "Enlarge it or leave it out."
         try:
+            chooser = of_films if draw.image.frames else of_pictures
             size = chooser.choose(draw.image.width, draw.image.height).bucket
             folder = str(draw.image.path.parent) if separate else ""
-            filled.setdefault((size, folder), []).append(draw)
+            for frames in lengths(options, draw.image):
+                filled.setdefault((size, frames, folder), []).append(draw)
         except (UnfitError, ZeroDivisionError) as error:
             faults.append(Fault(where, f"{error}.", hint, "image-too-small"))
     return filled, faults
 
 
-def _bucket(size: tuple[int, int], members: list[Draw], batch_size: int) -> Bucket:
+def _bucket(key: Key, members: list[Draw], batch_size: int) -> Bucket:
     count = sum(draw.repeats for draw in members)
     images = tuple(draw.image for draw in members)
-    return Bucket(*size, images, count, math.ceil(count / batch_size))
+    return Bucket(*key[0], images, count, math.ceil(count / batch_size), key[1])
 
 
 def _counted(options: Options, split: Split, buckets: tuple[Bucket, ...]) -> Steps:
@@ -138,7 +152,8 @@ def _counted(options: Options, split: Split, buckets: tuple[Bucket, ...]) -> Ste
     datasets = len(options.resolutions)
     steps = Steps(
         buckets=buckets,
-        train_images=datasets * sum(draw.repeats for draw in split.train),
+        train_images=datasets
+        * sum(one.repeats * len(lengths(options, one.image)) for one in split.train),
         reg_images=datasets * split.reg_images,
         validation_images=datasets * len(split.validation),
         batches=batches,

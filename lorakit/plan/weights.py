@@ -8,14 +8,15 @@ from pathlib import Path
 
 from lorakit.errors import Fault, Severity
 from lorakit.families import FAMILIES
+from lorakit.families.family import BASE
 from lorakit.recipe.options import Options
 from lorakit.weights.finite import number_fault
 from lorakit.weights.identify import PICKLED, Sniffed, sniff
 from lorakit.weights.reference import WeightFile, fetched_path
 from lorakit.weights.safetensors import HeaderError, read_header
 
-BASE = "pretrained_model_name_or_path"
-DIT = "dit"  # musubi-tuner's word for it; which family's it is, its layers do not say here
+DIT = "dit"  # musubi-tuner's word for it
+ALIKE = {"wan22": "wan21", "flux_kontext": "flux"}  # in their layers
 COMPLETE = {"checkpoint", "diffusers"}
 NAMES = {
     "lora": "a LoRA",
@@ -25,18 +26,12 @@ NAMES = {
     "controlnet": "a ControlNet",
     "unet": "a U-Net alone",
 }
-# What the other files of a family must be: option -> (kind, family or variant).
+# What the other files of a family must be: option -> (kind, family or variant, in words).
 PARTS = {
-    "clip_l": ("text_encoder", "clip_l"),
-    "t5xxl": ("text_encoder", "t5xxl"),
-    "ae": ("vae", "flux"),
-    "vae": ("vae", ""),
-}
-WANTED = {
-    "clip_l": "It wants clip_l.safetensors.",
-    "t5xxl": "It wants t5xxl_fp16.safetensors (or the fp8 one).",
-    "ae": "It wants ae.safetensors.",
-    "vae": "It wants an SD VAE with 4 latent channels.",
+    "clip_l": ("text_encoder", "clip_l", "clip_l.safetensors"),
+    "t5xxl": ("text_encoder", "t5xxl", "t5xxl_fp16.safetensors (or the fp8 one)"),
+    "ae": ("vae", "flux", "ae.safetensors"),
+    "vae": ("vae", "", "an SD VAE with 4 latent channels"),
 }
 TITLES = {"sd2": "Stable Diffusion 2", **{name: family.title for name, family in FAMILIES.items()}}
 
@@ -104,8 +99,8 @@ def weight_faults(options: Options, weights: Sequence[WeightFile]) -> Iterator[F
             yield _pickle(options, path)
         elif weight.option == BASE:
             yield from base_faults(options, found)
-        elif weight.option == DIT and found.kind in NAMES:
-            yield _part_as_base(options, found)
+        elif weight.option == DIT:
+            yield from _dit_faults(options, found)
         elif weight.option in PARTS:
             yield from _part(options, weight.option, found)
     if options.is_set("network_weights"):
@@ -122,18 +117,29 @@ def base_faults(options: Options, found: Sniffed) -> Iterator[Fault]:
         yield Fault(where, what, "", "model-unknown", "warning")
         return
     if found.family not in {family.name, "sd2" if family.name == "sd15" else ""}:
-        title = TITLES.get(found.family, found.family)
-        hint = "Take another base."
-        if found.family in FAMILIES:
-            hint = f'Take a preset with family = "{found.family}", or another base.'
-        what = f"is a {title} model; the recipe trains {family.title}."
-        yield Fault(where, what, hint, "model-family")
+        yield _other_family(options, found)
         return
     yield from _kind_of_sd(options, found)
     if family.name == "flux":
         yield from _flux_kind(options, found)
     if not family.flow:
         yield from _missing_parts(options, found)
+
+
+def _dit_faults(options: Options, found: Sniffed) -> Iterator[Fault]:
+    if found.kind in NAMES:
+        yield _part_as_base(options, found)
+    elif found.family and found.family != ALIKE.get(options.family, options.family):
+        yield _other_family(options, found)
+
+
+def _other_family(options: Options, found: Sniffed) -> Fault:
+    hint = "Take another base."
+    if found.family in FAMILIES:
+        hint = f'Take a preset with family = "{found.family}", or another base.'
+    title = TITLES.get(found.family, found.family)
+    what = f"is a {title} model; the recipe trains {options.about.title}."
+    return Fault(str(found.path), what, hint, "model-family")
 
 
 def _part_as_base(options: Options, found: Sniffed) -> Fault:
@@ -219,7 +225,7 @@ def _missing_parts(options: Options, found: Sniffed) -> Iterator[Fault]:
 
 
 def _part(options: Options, option: str, found: Sniffed) -> Iterator[Fault]:
-    kind, which = PARTS[option]
+    kind, which, wanted = PARTS[option]
     if option == "vae" and found.kind in COMPLETE and found.has_vae:
         return  # the script takes the VAE out of a complete model
     fits = found.kind == kind and which in {"", found.family, found.variant}
@@ -229,9 +235,8 @@ def _part(options: Options, option: str, found: Sniffed) -> Iterator[Fault]:
         kind_of = found.variant or found.family
         said = f"{NAMES.get(found.kind, 'a base model')}{f' ({kind_of})' if kind_of else ''}"
         what = f"is {said}; {option} takes something else."
-        wanted = "It wants the family's own VAE." if options.about.flow else WANTED["vae"]
-        hint = wanted if option == "vae" else WANTED[option]
-        yield Fault(str(found.path), what, hint, "part-is-other")
+        wanted = "the family's own VAE" if option == "vae" and options.about.flow else wanted
+        yield Fault(str(found.path), what, f"It wants {wanted}.", "part-is-other")
 
 
 def _pickle(options: Options, path: Path) -> Fault:

@@ -7,6 +7,7 @@ from pathlib import Path
 from lorakit.dataset.scan import scan
 from lorakit.dataset.stated import Stated
 from lorakit.errors import Fault, RecipeError, counted
+from lorakit.families import FAMILIES
 from lorakit.proof.compare import Difference, differences
 from lorakit.proof.lock import DECISIVE
 from lorakit.proof.verify import verify_inputs
@@ -54,8 +55,9 @@ def _new_images(run_dir: Path, record: Record) -> Iterator[Difference]:
         Path(one.path).name: Stated(one.repeats, one.class_tokens or "")
         for one in record.dataset.subsets
     }
+    films = FAMILIES[record.family].films
     for folder in sorted({Path(path).parent for path in subsets}):
-        for subset in scan(folder, stated=stated).subsets:
+        for subset in scan(folder, films=films, stated=stated).subsets:
             if str(subset.path) in subsets:
                 for image in subset.images:
                     if image.path not in known:

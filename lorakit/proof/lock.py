@@ -16,6 +16,7 @@ from lorakit import __version__, tomllib
 from lorakit.errors import Fault, LorakitError, RecipeError, counted
 from lorakit.plan.model import Plan
 from lorakit.proof.compare import LOCAL, Difference, differences
+from lorakit.recipe.options import Options
 from lorakit.runs.find import run_dirs, run_name
 from lorakit.runs.images import digest_of, digest_of_stages, images_of
 from lorakit.runs.opening import sets_of, trainer_of
@@ -48,6 +49,7 @@ CIRCUMSTANCES = ("packages", "platform")
 def lock_of(plan: Plan) -> Lock:
     """Hash everything the plan would read, but for files hashed before and unchanged since."""
     resolved, trainer, rows = plan.resolved, trainer_of(plan), images_of(plan)
+    prompts = Options(resolved).said("sample", "prompts") or ()
     return {
         "version": VERSION,
         "lorakit": __version__,
@@ -65,7 +67,7 @@ def lock_of(plan: Plan) -> Lock:
             "script": plan.script.name if plan.script else "",
         },
         "options": options_of(plan),
-        "prompts": {str(number): prompt for number, prompt in enumerate(_prompts(plan))},
+        "prompts": {str(number): prompt for number, prompt in enumerate(prompts)},
         "weights": {one.option: _weight(one.path, resolved.root) for one in plan.weights},
         "dataset": {
             "digest": digest_of(rows),
@@ -244,12 +246,6 @@ def _inputs_of(plan: Plan) -> Iterator[Path]:
             yield image.path
             if image.caption_path:
                 yield image.caption_path
-
-
-def _prompts(plan: Plan) -> list[str]:
-    setting = plan.resolved.sample.get("prompts")
-    value = setting.value if setting else ()
-    return [str(prompt) for prompt in value] if isinstance(value, (list, tuple)) else []
 
 
 def _relative(path: Path, root: Path) -> str:

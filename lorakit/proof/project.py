@@ -10,9 +10,9 @@ from lorakit.user_files import read_bytes
 FOLDER, START = "project", "start.sh"
 
 
-def project_files(resolved: Resolved, dataset: str) -> dict[str, bytes]:
-    """By their names inside the bundle of the dataset of that name. Nothing where the recipe holds
-    private values, which no other machine is sent.
+def recipe_files(resolved: Resolved) -> dict[str, bytes]:
+    """Recipe, lock and presets by their places in a project. Nothing where the recipe holds private
+    values, which no other machine is sent.
     """
     if "env" in resolved.launch:
         return {}
@@ -25,15 +25,18 @@ def project_files(resolved: Resolved, dataset: str) -> dict[str, bytes]:
     while page is not None:
         files[f"presets/{page.name}.toml"] = page.text.encode()
         page = page.base
-    start = _start(sorted(files), resolved, dataset).encode()
-    return {f"{FOLDER}/{name}": data for name, data in {**files, START: start}.items()}
+    return files
+
+
+def project_files(resolved: Resolved, dataset: str) -> dict[str, bytes]:
+    """The same by their names inside the bundle of the dataset of that name, and the script."""
+    if files := recipe_files(resolved):
+        files[START] = _start(sorted(files), resolved, dataset).encode()
+    return {f"{FOLDER}/{name}": data for name, data in files.items()}
 
 
 def _start(names: list[str], resolved: Resolved, dataset: str) -> str:
-    path = resolved.dataset.get("path")
-    words = ["lorakit", "plan", f"recipes/{resolved.file.name}"]
-    if not path or str(path.value).rstrip("/") != f"datasets/{dataset}":
-        words.append(f"--set=dataset.path=datasets/{dataset}")
+    words = ["lorakit", "plan", *words_there(resolved, dataset)]
     return f"""\
 #!/bin/sh
 # Written by lorakit: sh {shlex.quote(f"datasets/{dataset}/{FOLDER}/{START}")}
@@ -47,3 +50,11 @@ for file in {shlex.join(names)}; do
 done
 exec {shlex.join(words)}
 """
+
+
+def words_there(resolved: Resolved, dataset: str) -> list[str]:
+    """The recipe where it has been put in place, and what is to be set there."""
+    path = resolved.dataset.get("path")
+    same = path and str(path.value).rstrip("/") == f"datasets/{dataset}"
+    sets = [] if same else [f"--set=dataset.path=datasets/{dataset}"]
+    return [f"recipes/{resolved.file.name}", *sets]

@@ -11,7 +11,7 @@ from lorakit.errors import Fault, did_you_mean
 from lorakit.families import FAMILIES
 from lorakit.private import holds_password
 from lorakit.recipe.layers import Entry
-from lorakit.recipe.schema import SECTIONS, SUBSET, WRITTEN_BY_US, above, home_of, words_of
+from lorakit.recipe.schema import MEANT, SECTIONS, SUBSET, WRITTEN_BY_US, above, home_of, words_of
 from lorakit.recipe.values import fit
 
 ADDRESS = "holds a password in a web address; it would end up in files and records."
@@ -32,20 +32,17 @@ class Checker:
         return FAMILIES[self.family].by(self.trainer).script
 
     @cached_property
-    def options(self) -> Mapping[str, Option] | None:
-        """None where this trainer cannot train the family: then [train] is taken as it is."""
-        return catalogue(self.trainer, self.script)
+    def options(self) -> Mapping[str, Option]:
+        return options(self.trainer, self.script)
 
-    def known(self, section: str) -> Mapping[str, Option] | None:
+    def known(self, section: str) -> Mapping[str, Option]:
         return self.options if section == "train" else words_of(section, self.family, self.trainer)
 
     def check(self, entry: Entry) -> tuple[Entry | None, list[Fault]]:
         """The entry with its value as the script wants it, or None and what is wrong."""
-        option, fault = self._option(entry)
-        if fault:
-            return None, [fault]
-        if option is None:
-            return entry, []
+        option = self._option(entry)
+        if isinstance(option, Fault):
+            return None, [option]
         value = entry.value
         if entry.raw and option.type == "str" and not option.many and not isinstance(value, str):
             value = entry.raw
@@ -65,28 +62,25 @@ class Checker:
             return replace(entry, value=""), [note]
         return replace(entry, value=fitted.value), _inside(entry, fitted.value, self)
 
-    def _option(self, entry: Entry) -> tuple[Option | None, Fault | None]:
+    def _option(self, entry: Entry) -> Option | Fault:
         key = entry.key
         if entry.section != "train":
             words = words_of(entry.section, self.family, self.trainer)
-            return (words[key], None) if key in words else (None, self._unknown_word(entry, words))
+            return words[key] if key in words else self._unknown_word(entry, words)
         if self._changes_nothing(entry):
-            return None, entry.fault("changes nothing here, and is left out.", "", "no-op", "note")
+            return entry.fault("changes nothing here, and is left out.", "", "no-op", "note")
         if key in WRITTEN_BY_US:
             place = WRITTEN_BY_US[key]
             hint = f"Use {place}." if place else "It goes into the run's own folder."
-            return None, entry.fault("lorakit writes this option itself.", hint, "ours")
-        if self.options is None:
-            return None, None
-        option = self.options.get(key)
-        return option, None if option else self._unknown_option(entry, self.options)
+            return entry.fault("lorakit writes this option itself.", hint, "ours")
+        return self.options.get(key) or self._unknown_option(entry)
 
     def _changes_nothing(self, entry: Entry) -> bool:
         """Off, empty or another script's default, for what this script lacks or lorakit writes."""
         off = entry.value is False or entry.value == ""
         if entry.key in WRITTEN_BY_US:
             return off
-        if self.options is None or entry.key in self.options:
+        if entry.key in self.options:
             return False
         able = FAMILIES[self.family].trainers
         others = [option for trainer, _, option in _takers(entry.key) if trainer in able]
@@ -101,14 +95,14 @@ class Checker:
                 what = f"the {self.trainer} trainer takes no such file."
             return entry.fault(what, "", "unknown-key")
         hint = above(key)
-        if self.options and key in self.options and key not in WRITTEN_BY_US:
+        if key in self.options and key not in WRITTEN_BY_US:
             hint = f"{key} belongs in [train]."
         elif not hint and home_of(key):
             hint = f"{key} belongs in [{home_of(key)}]."
         hint = hint or did_you_mean(key, known) or f"It knows {', '.join(known)}."
         return entry.fault(f"[{section}] has no such key.", hint, "unknown-key")
 
-    def _unknown_option(self, entry: Entry, options: Mapping[str, Option]) -> Fault:
+    def _unknown_option(self, entry: Entry) -> Fault:
         key, what = entry.key, f"{self.script} has no such option."
         if home_of(key):
             return entry.fault(what, f"{key} belongs in [{home_of(key)}].", "unknown-key")
@@ -121,18 +115,10 @@ class Checker:
         if key in SECTIONS:
             hint = f"Such as --set {key}.KEY=VALUE."
             return entry.fault("is a section, not a key.", hint, "unknown-key")
-        ours = [name for name in options if name not in WRITTEN_BY_US]
-        meant = f"Did you mean {OTHER_WORDS[key]}?" if key in OTHER_WORDS else ""
+        ours = [name for name in self.options if name not in WRITTEN_BY_US]
+        meant = f"Did you mean {MEANT[key]}?" if key in MEANT else ""
         hint = above(key) or meant or did_you_mean(key.replace("-", "_"), ours)
         return entry.fault(what, hint, "unknown-key")
-
-
-def catalogue(trainer: str, script: str) -> Mapping[str, Option] | None:
-    """None for a script that this trainer has not, and for a trainer that there is not."""
-    try:
-        return options(trainer, script)
-    except (KeyError, FileNotFoundError):
-        return None
 
 
 def _takers(key: str) -> list[tuple[str, str, Option]]:
@@ -214,22 +200,6 @@ def _hashes(entry: Entry, value: Any, who: Checker) -> list[Fault]:
             name = key if isinstance(value, dict) else ""
             faults.append(_bad(entry, name, "is not a SHA-256: 64 hexadecimal digits."))
     return faults
-
-
-OTHER_WORDS = {
-    "lr": "learning_rate",
-    "epochs": "max_train_epochs",
-    "steps": "max_train_steps",
-    "batch": "train_batch_size",
-    "batch_size": "train_batch_size",
-    "rank": "network_dim",
-    "dim": "network_dim",
-    "alpha": "network_alpha",
-    "optimizer": "optimizer_type",
-    "scheduler": "lr_scheduler",
-    "precision": "mixed_precision",
-    "size": "resolution",
-}
 
 
 def _bad(entry: Entry, name: str, what: str, hint: str = "") -> Fault:

@@ -6,18 +6,44 @@ from pathlib import Path
 from typing import Any
 
 from lorakit.files import at_home
-from lorakit.recipe.subject import Subject
+from lorakit.typed_json import Part, rare
 
 
 @dataclass(frozen=True)
-class Setting:
+class Setting(Part):
     """A value and where it came from: 'preset sdxl', 'recipes/maya.toml:14', '--set'."""
 
-    value: Any
-    source: str
+    value: Any = None
+    source: str = ""
 
 
 Section = Mapping[str, Setting]
+
+
+@dataclass(frozen=True)
+class Consent(Part):
+    """Whose likeness may be used: who agreed, when (ISO 8601), and to what."""
+
+    by: str = ""
+    date: str = ""
+    scope: str = ""
+
+
+@dataclass(frozen=True)
+class Subject(Part):
+    """What the recipe says of who or what is shown, and of the pictures; the record keeps it."""
+
+    kind: str = rare("")
+    source: str = rare("")
+    licence: str = rare("")
+    real_person: bool = rare(default=False)
+    consent: Consent | None = None
+    more: Mapping[str, str] = field(default_factory=dict)  # whatever else is said, as text
+
+    @property
+    def sentence(self) -> str:
+        """Where the pictures come from and how they are licensed; empty where neither is said."""
+        return ", ".join(filter(None, (self.source, self.licence)))
 
 
 @dataclass(frozen=True)
@@ -49,7 +75,7 @@ class Resolved:
     preset: str
     family: str  # key of lorakit.families.FAMILIES
     trainer: str  # a name of trainers/table.py
-    # The keys of each section: recipe/schema.py.
+    # The keys of each section: recipe/words.toml.
     model: Section = field(default_factory=dict)
     dataset: Section = field(default_factory=dict)
     train: Section = field(default_factory=dict)

@@ -3,15 +3,17 @@
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from lorakit.families import FAMILIES
 from lorakit.recipe.document import read_document, with_values
 from lorakit.recipe.model import Resolved
 from lorakit.recipe.presets import Preset
-from lorakit.toml_text import value_text
+from lorakit.toml_text import key_text, value_text
 
 HELD_OUT = "# validation_split = 0.15    # not trained on; lorakit judge ranks by three or more"
+NOTHING_BESIDE = "cache_latents_to_disk = false    # nothing is made beside the pictures"
 BESIDE = ".recipe.schema.json"  # for editors: what a recipe may say; its name beside the recipes
 DIRECTIVE = f"#:schema ./{BESIDE}"
 
@@ -57,7 +59,16 @@ def _mentions(lines: list[str], other: Resolved, said: Mapping[str, Any]) -> lis
     ]
 
 
-def recipe_text(name: str, preset: Preset, trigger: str) -> str:
+def recipe_text(
+    name: str,
+    preset: Preset,
+    trigger: str,
+    album: Mapping[str, str] = MappingProxyType({}),
+    flat: Mapping[str, int] = MappingProxyType({}),
+) -> str:
+    """`album`: what [dataset] says of pictures that stay where they lie; `flat`: the repeats of
+    its folder, by name, where that itself is the one subset.
+    """
     title = preset.title or preset.name
     family = FAMILIES[preset.family].by(preset.trainer)
     head = [
@@ -73,6 +84,13 @@ def recipe_text(name: str, preset: Preset, trigger: str) -> str:
         for needed in [weight.required and (not option or train.get(option) != value)]
     ]
     folders = f"holds folders such as 10_{trigger}: 10 repeats of every image in it"
+    places = [(key, path, "") for key, path in album.items()]
+    lies = "    # all pictures lie in this folder itself"
+    subsets = [
+        line
+        for folder, repeats in flat.items()
+        for line in ("", f"[dataset.subset.{key_text(folder)}]{lies}", f"num_repeats = {repeats}")
+    ]
     lines = [
         DIRECTIVE,
         f"# {title}. `lorakit presets show {preset.name}` says where its numbers come from.",
@@ -82,10 +100,12 @@ def recipe_text(name: str, preset: Preset, trigger: str) -> str:
         *_aligned(weights),
         "",
         "[dataset]",
-        *_aligned([("path", f"datasets/{name}", folders)]),
+        *_aligned(places or [("path", f"datasets/{name}", folders)]),
+        *subsets,
         "",
         "[train]    # only what differs from the preset, under kohya's option names",
         *_length(preset),
+        *([NOTHING_BESIDE] if album and train.get("cache_latents_to_disk") else []),
         "",
         "[sample]   # pictures while it trains",
         *_prompts(preset),

@@ -7,16 +7,18 @@ A value of the wrong type was reported before, and reads as if it were not set.
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
-from lorakit.catalogue.options import DEFAULT_RANK, Option
+from lorakit.catalogue.options import DEFAULT_RANK, Option, options
 from lorakit.dataset.buckets import CROP_LIMIT, BucketRules
+from lorakit.dataset.films import FilmRules
 from lorakit.dataset.stated import Stated
 from lorakit.errors import Fault, Severity
 from lorakit.families import FAMILIES
 from lorakit.families.family import Family
-from lorakit.recipe.checks import catalogue
 from lorakit.recipe.model import Resolved, Section, Setting
+from lorakit.recipe.schema import CONTROLS, FILMS
 
 CAPTION_EXTENSION = ".txt"  # the script's own default is .caption, which nobody writes
 SEED = 42  # written into every run: without one each process takes its own
@@ -38,7 +40,7 @@ class Options:
 
     @cached_property
     def known(self) -> Mapping[str, Option]:
-        return catalogue(self.resolved.trainer, self.about.script) or {}
+        return options(self.resolved.trainer, self.about.script)
 
     def is_set(self, key: str) -> bool:
         """Whether any layer sets it; an empty text sets nothing."""
@@ -150,8 +152,18 @@ class Options:
         return self.said("dataset", "subset") or {}
 
     def subset(self, folder: str) -> Mapping[str, Any]:
-        """What [dataset.subset.FOLDER] says about one folder."""
-        return self.subsets.get(folder, {})
+        """What [dataset.subset.FOLDER] says about one folder, and [dataset] about films and control
+        pictures in all of them.
+        """
+        every = self.resolved.dataset.items()
+        common = {key: one.value for key, one in every if key in {*FILMS, *CONTROLS}}
+        found = {**common, **self.subsets.get(folder, {})}
+        if place := found.get("control_directory"):
+            found["control_directory"] = self.resolved.path_of(place).as_posix()
+        return found
+
+    def film_rules(self, folder: Path) -> FilmRules:
+        return FilmRules.said(self.subset(folder.name))
 
     @property
     def stated(self) -> Mapping[str, Stated]:

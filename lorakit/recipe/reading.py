@@ -179,7 +179,7 @@ def place_of(parts: tuple[str, ...], checker: Checker) -> tuple[str, str, tuple[
         return (section, parts[1], parts[2:]) if section in SECTIONS else None
     key = parts[0]
     home = home_of(key)
-    ours = key in WRITTEN_BY_US or key not in (checker.options or {})
+    ours = key in WRITTEN_BY_US or key not in checker.options
     if key == "caption_extension" or (home and ours):
         return home, key, ()
     return "train", key, ()
@@ -221,7 +221,7 @@ def _entries(
 
 def _right_place(key: str, section: str, others: Sequence[str], checker: Checker) -> bool:
     """Of several sections that hold a key, all but one are at fault."""
-    right = home_of(key) or ("train" if checker.options and key in checker.options else "")
+    right = home_of(key) or ("train" if key in checker.options else "")
     places = [section, *others]
     return section == right or (right not in places and section == min(places, key=SECTIONS.index))
 
@@ -239,7 +239,7 @@ def _unset(names: Sequence[str], checker: Checker, where: str) -> Iterator[tuple
             yield Fault(where + name, what, hint, "override")
             continue
         words = checker.known(section)
-        if words is not None and key not in words:
+        if key not in words:
             hint = f"--set {key}=... changes it." if key in TOP else did_you_mean(key, words)
             yield Fault(where + name, "no section has such a key.", hint, "override")
         yield section, key

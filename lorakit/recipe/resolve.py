@@ -119,17 +119,16 @@ def _head(document: Document, top: Mapping[str, Override], root: Path, faults: l
         faults.append(presets.unknown(where, preset_name, root))
     family = _family(said("family"), preset, document, faults)
     trainer, where = said("trainer")
-    default = FAMILIES[family].trainers[0]
-    trainer = trainer or (preset.trainer if preset and preset.family == family else default)
-    if trainer not in TRAINERS:
-        if "trainer" in top:  # the recipe's own is reported by its type check
-            what = f"{trainer!r} is not one of {', '.join(TRAINERS)}."
-            faults.append(Fault(where, what, did_you_mean(trainer, TRAINERS), "value"))
-        trainer = default
-    if trainer not in FAMILIES[family].trainers:
+    able = FAMILIES[family].trainers
+    trainer = trainer or (preset.trainer if preset and preset.family == family else able[0])
+    if trainer in TRAINERS and trainer not in able:
         what = f"the {trainer} trainer cannot train {family}."
-        hint = f'Write trainer = "{" or ".join(FAMILIES[family].trainers)}".'
+        hint = f'Write trainer = "{" or ".join(able)}".'
         faults.append(Fault(where, what, hint, "trainer"))
+    elif trainer not in TRAINERS and "trainer" in top:  # the recipe's own fails its type check
+        what = f"{trainer!r} is not one of {', '.join(TRAINERS)}."
+        faults.append(Fault(where, what, did_you_mean(trainer, TRAINERS), "value"))
+    trainer = trainer if trainer in able else able[0]  # the rest is judged by one that can
     name, where = said("name")
     name = name or document.path.stem
     if problem := name_problem(name):

@@ -1,9 +1,10 @@
-"""The words of a recipe outside [train], in the same shape as the catalogue of options."""
+"""The words of a recipe outside [train]: words.toml and, for [model], the families' weights."""
 
 from collections.abc import Mapping
-from types import MappingProxyType
+from dataclasses import replace
 
-from lorakit.catalogue.options import Option
+from lorakit import tomllib
+from lorakit.catalogue.options import Option, option_of
 from lorakit.families import FAMILIES
 
 SECTIONS = ("model", "dataset", "train", "sample", "launch")
@@ -19,147 +20,42 @@ STAGE = ("name", "model", "dataset", "train")
 TRAINERS = tuple(dict.fromkeys(name for one in FAMILIES.values() for name in one.trainers))
 SHARED_WORDS = frozenset({"seed"})  # the one word that means its own thing in two sections
 
-
-def _words(*options: Option) -> Mapping[str, Option]:
-    return MappingProxyType({option.name: option for option in options})
-
-
-MODEL = _words(
-    Option("sha256", "text or table"),
-    Option("allow_pickle", "bool"),
-    Option("tokenizers", "str"),
-    Option("network_weights", "str"),
-)
-
-DATASET = _words(
-    Option("path", "str"),
-    Option("reg_path", "str"),
-    Option("mode", "str", choices=("toml", "folders")),
-    Option("caption_extension", "str"),
-    Option("resolutions", "int", many=True),
-    Option("subset", "table"),
-    Option("rules_off", "str", many=True),
-    Option("rules", "table"),
-)
-
-SAMPLE = _words(
-    Option("prompts", "str", many=True),
-    Option("negative", "str"),
-    Option("every_n_epochs", "int"),
-    Option("every_n_steps", "int"),
-    Option("at_first", "bool"),
-    Option("width", "int"),
-    Option("height", "int"),
-    Option("steps", "int"),
-    Option("scale", "float"),
-    Option("guidance", "float"),
-    Option("seed", "int"),
-    Option(
-        "sampler",
-        "str",
-        choices=(
-            *("ddim", "pndm", "lms", "euler", "euler_a", "heun", "dpm_2", "dpm_2_a"),
-            *("dpmsolver", "dpmsolver++", "dpmsingle"),
-            *("k_lms", "k_euler", "k_euler_a", "k_dpm_2", "k_dpm_2_a"),
-        ),
-    ),
-)
-
-LAUNCH = _words(
-    Option("processes", "int"),
-    Option("machines", "int"),
-    Option("machine_rank", "int"),
-    Option("main_address", "str"),
-    Option("main_port", "int"),
-    Option("python", "str"),
-    Option("accelerate_config", "str"),
-    Option("deepspeed", "bool"),
-    Option("num_cpu_threads", "int"),
-    Option("env", "table"),
-    Option("gpu_ids", "int", many=True),
-)
-
-# What one folder of a dataset may have of its own, as kohya's dataset file allows it.
-_SUBSET = {
-    "str": (
-        *("class_tokens", "caption_extension", "caption_separator", "keep_tokens_separator"),
-        *("secondary_separator", "caption_prefix", "caption_suffix", "conditioning_data_dir"),
-        "metadata_file",
-    ),
-    "int": ("num_repeats", "keep_tokens", "caption_dropout_every_n_epochs", "token_warmup_min"),
-    "bool": (
-        *("shuffle_caption", "enable_wildcard", "color_aug", "flip_aug", "random_crop"),
-        *("alpha_mask", "cache_info"),
-    ),
-    "float": ("caption_dropout_rate", "caption_tag_dropout_rate"),
-    "number": ("token_warmup_step",),
-    "table": ("custom_attributes",),
-}
-_RESIZERS = ("lanczos", "nearest", "bilinear", "linear", "bicubic", "cubic", "area")
-SUBSET = _words(
-    *(Option(key, kind) for kind, keys in _SUBSET.items() for key in keys),
-    Option("face_crop_aug_range", "float", many=True),
-    Option("resize_interpolation", "str", choices=_RESIZERS),
-)
-
-TEXTS = ("preset", "family", "name", "trigger", "notes", "extends", *ABOUT, *PROPOSED)
-TOP_WORDS: Mapping[str, Option] = MappingProxyType(
-    {
-        **{key: Option(key, "str") for key in TEXTS},
-        "trainer": Option("trainer", "str", choices=TRAINERS),
-        "unset": Option("unset", "str", many=True),
-        "subject": Option("subject", "table"),
+_PAGE = tomllib.page(__file__, "words.toml")
+MEANT: Mapping[str, str] = _PAGE.pop("meant")
+_HOMES: dict[str, str] = _PAGE.pop("written_by_us")
+_WORDS: dict[str, dict[str, Option]] = {
+    section: {
+        name: option_of(name, {"type": one} if isinstance(one, str) else one)
+        for name, one in words.items()
     }
-)
+    for section, words in _PAGE.items()
+}
+FILMS, CONTROLS, SUBJECT = _WORDS["films"], _WORDS["controls"], _WORDS["subject"]
+_WORDS["dataset"] |= {**FILMS, **CONTROLS}
+_WORDS["subset"] |= {**FILMS, **CONTROLS}
+SUBSET = _WORDS["subset"]
+_TRAINER = replace(_WORDS["top"]["trainer"], choices=TRAINERS)
+TOP_WORDS: Mapping[str, Option] = {**_WORDS["top"], "trainer": _TRAINER}
 
 # Options that lorakit writes itself: where to say it instead.
-WRITTEN_BY_US: Mapping[str, str] = MappingProxyType(
-    {
-        "pretrained_model_name_or_path": "[model] base",
-        "name_or_path": "[model] base",
-        **{
-            weight.option: f"[model] {weight.key}"
-            for family in FAMILIES.values()
-            for weight in family.weights
-            if weight.key != "base"
-        },
-        "network_weights": "[model] network_weights",
-        "tokenizer_cache_dir": "[model] tokenizers",
-        "train_data_dir": "[dataset] path",
-        "reg_data_dir": "[dataset] reg_path",
-        "dataset_config": "[dataset] path",
-        "in_json": "[dataset] path",
-        "caption_extention": "[dataset] caption_extension",
-        "conditioning_data_dir": "[dataset.subset.FOLDER] conditioning_data_dir",
-        "sample_prompts": "[sample] prompts",
-        "sample_every_n_epochs": "[sample] every_n_epochs",
-        "sample_every_n_steps": "[sample] every_n_steps",
-        "sample_at_first": "[sample] at_first",
-        "sample_sampler": "[sample] sampler",
-        "deepspeed": "[launch] deepspeed",
-        "config_file": "",
-        "output_config": "",
-        "output_dir": "",
-        "logging_dir": "",
-        "console_log_file": "",
-        "resume": "`lorakit resume RUN`",
-        "resume_from_huggingface": "`lorakit resume RUN`",
-        "initial_epoch": "`lorakit resume RUN`",
-        "initial_step": "`lorakit resume RUN`",
-        "skip_until_initial_step": "`lorakit resume RUN`",
-        "huggingface_token": "the environment variable HF_TOKEN",
-        "wandb_api_key": "the environment variable WANDB_API_KEY",
-    }
-)
+WRITTEN_BY_US: Mapping[str, str] = {
+    weight.option: f"[model] {weight.key}"
+    for family in FAMILIES.values()
+    for weight in family.weights
+    if weight.key != "base"
+} | _HOMES
 
 
 def words_of(section: str, family: str = "", trainer: str = "") -> Mapping[str, Option]:
     """The keys of a section other than [train]; [model] has the family's, or all without one."""
     if section != "model":
-        return {"dataset": DATASET, "sample": SAMPLE, "launch": LAUNCH}[section]
+        return _WORDS[section]
     families = [FAMILIES[family].by(trainer)] if family in FAMILIES else FAMILIES.values()
-    weights = [weight for one in families for weight in one.weights]
-    return {**{one.key: Option(one.key, "str", help=one.what) for one in weights}, **MODEL}
+    what: dict[str, dict[str, None]] = {}
+    for weight in (weight for one in families for weight in one.weights):
+        what.setdefault(weight.key, {})[weight.what] = None
+    files = {key: Option(key, "str", help="; ".join(said)) for key, said in what.items()}
+    return {**files, **_WORDS["model"]}
 
 
 def above(key: str) -> str:

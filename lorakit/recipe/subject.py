@@ -3,49 +3,16 @@ training; kept by the record, the report and a bundle.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
 
-from lorakit.catalogue.options import Option
 from lorakit.errors import Fault, did_you_mean
 from lorakit.recipe.document import Document
+from lorakit.recipe.model import Consent, Subject
+from lorakit.recipe.schema import SUBJECT
 from lorakit.recipe.values import fit
 
-WORDS = {
-    "kind": Option(
-        "kind", "str", choices=("person", "character", "animal", "object", "place", "style")
-    ),
-    "source": Option("source", "str", help="where the pictures come from"),
-    "licence": Option("licence", "str", help="of the pictures"),
-    "real_person": Option("real_person", "bool"),
-    "consent": Option("consent", "table"),
-}
 CONSENT = ("by", "date", "scope")
-
-
-@dataclass(frozen=True)
-class Consent:
-    """Whose likeness may be used: who agreed, when (ISO 8601), and to what."""
-
-    by: str
-    date: str
-    scope: str
-
-
-@dataclass(frozen=True)
-class Subject:
-    kind: str = ""
-    source: str = ""
-    licence: str = ""
-    real_person: bool = False
-    consent: Consent | None = None
-    more: Mapping[str, str] = field(default_factory=dict)  # whatever else is said, as text
-
-    @property
-    def sentence(self) -> str:
-        """Where the pictures come from and how they are licensed; empty where neither is said."""
-        return ", ".join(filter(None, (self.source, self.licence)))
 
 
 def read_subject(document: Document) -> tuple[Subject, list[Fault]]:
@@ -57,13 +24,13 @@ def read_subject(document: Document) -> tuple[Subject, list[Fault]]:
     faults: list[Fault] = []
     for key, value in table.items():
         where = f"{document.source('subject', key)} [subject] {key}"
-        if key not in WORDS:
+        if key not in SUBJECT:
             more[key] = str(value)
-            if near := did_you_mean(key, WORDS):
-                what = f"is kept, but lorakit knows {', '.join(WORDS)}."
+            if near := did_you_mean(key, SUBJECT):
+                what = f"is kept, but lorakit knows {', '.join(SUBJECT)}."
                 faults.append(Fault(where, what, near, "subject", "warning"))
             continue
-        fitted = fit(WORDS[key], value)
+        fitted = fit(SUBJECT[key], value)
         if fitted.problem:
             faults.append(Fault(where, fitted.problem, fitted.hint, "value"))
         elif key == "consent":

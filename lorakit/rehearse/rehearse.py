@@ -7,6 +7,7 @@ ends up beside the pictures, and nothing is kept unless asked for.
 """
 
 import os
+import re
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -25,7 +26,6 @@ from lorakit.plan.model import Plan
 from lorakit.recipe.model import Resolved, Section, Setting
 from lorakit.recipe.options import Options
 from lorakit.rehearse import standin
-from lorakit.rehearse.possible import SOURCE, possible_here
 from lorakit.runs.outcome import Outcome
 from lorakit.weights.keys import read_lora
 
@@ -48,6 +48,9 @@ DROPPED = (
     *("network_weights", "dim_from_weights", "base_weights", "resume"),
     *("bucket_no_upscale", "output_name", "vae"),
 )
+SOURCE = "rehearsal"  # of every setting that a rehearsal changes
+SWITCHES = ("fp8_base", "fp8_base_unet", "xformers", "use_8bit_adam")
+WITHOUT_CARD = ("AdamW", "SGDNesterov")  # what torch has of the optimisers that need a card
 DROPPED_SAMPLES = ("every_n_epochs", "every_n_steps", "at_first", "prompts")
 
 
@@ -110,14 +113,13 @@ def prepare(
 
 def rehearse(plan: Plan, *, emit: Emit = silent) -> Rehearsal:
     """Run and judge it. A bad end raises TrainingFailed, with the cause as of a real run."""
-    from lorakit.logfile import last_lines
     from lorakit.run.train import train
     from lorakit.runs.outcome import failure
 
     started = time.monotonic()
     outcome = train(plan, emit=emit)
     if not outcome.ok or outcome.lora is None:
-        raise failure(outcome, last_lines(outcome.log, 40))
+        raise failure(outcome)
     seconds = time.monotonic() - started
     return Rehearsal(outcome, seconds, tuple(proofs(plan, outcome, outcome.lora, seconds)))
 
@@ -225,6 +227,48 @@ def setting(value: Any) -> Setting:
 
 def without(section: Section, keys: Sequence[str]) -> dict[str, Setting]:
     return {key: one for key, one in section.items() if key not in keys}
+
+
+def possible_here(resolved: Resolved, machine: Machine) -> tuple[Resolved, str]:
+    """The nearest that this machine can do to a recipe for another, for a rehearsal alone, and one
+    line about what was replaced; "" for a CUDA card.
+    """
+    options = Options(resolved)
+    changes = {} if machine.accelerator == "cuda" else _changes(options, machine.accelerator)
+    if not changes:
+        return resolved, ""
+    told = [
+        f"{key} = {_word(options.value(key))} by {_word(new)}"
+        for key, new in changes.items()
+        if key != "sdpa"
+    ]
+
+    def over(train: Section) -> Section:
+        return {**train, **{key: setting(new) for key, new in changes.items()}}
+
+    stages = tuple(replace(stage, train=over(stage.train)) for stage in resolved.stages)
+    line = f"Replaced for this rehearsal alone, as this machine cannot do it: {', '.join(told)}."
+    return replace(resolved, train=over(resolved.train), stages=stages), line
+
+
+def _changes(options: Options, device: str) -> dict[str, Any]:
+    changes: dict[str, Any] = {key: False for key in SWITCHES if options.flag(key)}
+    if "xformers" in changes:
+        changes["sdpa"] = True
+    if options.integer("blocks_to_swap"):
+        changes["blocks_to_swap"] = 0
+    optimiser = options.text("optimizer_type")
+    if re.search("8bit|^paged", optimiser, re.IGNORECASE):
+        plain = re.sub("^Paged|(8|32)bit$", "", optimiser, flags=re.IGNORECASE)
+        changes["optimizer_type"] = plain if plain in WITHOUT_CARD else WITHOUT_CARD[0]
+    if options.precision == "fp16" or (options.precision == "bf16" and device == "mps"):
+        changes["mixed_precision"] = "bf16" if device == "cpu" else "no"
+        changes |= {key: False for key in ("full_fp16", "full_bf16") if options.flag(key)}
+    return changes
+
+
+def _word(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def draw_dataset(place: Path, folders: Sequence[str], trigger: str, extension: str) -> None:

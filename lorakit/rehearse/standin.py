@@ -4,7 +4,6 @@ They sample noise, but they train.
 Written without torch, once, into the user's cache folder; their metadata say what they are.
 """
 
-import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -33,22 +32,18 @@ VERSION = 1  # raise it when a file's content changes: the old one is then left 
 class StandIn:
     """One file. `hole` files hold nothing but zeros that take no room on the disk."""
 
-    name: str
     tensors: Callable[[], Tensors]
     dtype: str  # F16 or BF16
     hole: bool = False
 
 
 FILES: Mapping[str, StandIn] = {
-    file.name: file
-    for file in (
-        StandIn("sd15", anatomy.sd15_checkpoint, "F16"),
-        StandIn("sdxl", anatomy.sdxl_checkpoint, "F16"),
-        StandIn("flux", lambda: dict(anatomy.flux(1, 1)), "BF16"),
-        StandIn("flux-ae", lambda: dict(anatomy.autoencoder(16, quantised=False)), "BF16"),
-        StandIn("clip-l", lambda: dict(anatomy.clip()), "BF16"),
-        StandIn("t5xxl", lambda: dict(anatomy.t5xxl()), "BF16", hole=True),
-    )
+    "sd15": StandIn(anatomy.sd15_checkpoint, "F16"),
+    "sdxl": StandIn(anatomy.sdxl_checkpoint, "F16"),
+    "flux": StandIn(lambda: dict(anatomy.flux(1, 1)), "BF16"),
+    "flux-ae": StandIn(lambda: dict(anatomy.autoencoder(16, quantised=False)), "BF16"),
+    "clip-l": StandIn(lambda: dict(anatomy.clip()), "BF16"),
+    "t5xxl": StandIn(lambda: dict(anatomy.t5xxl()), "BF16", hole=True),
 }
 # Which files stand for the [model] keys of a family.
 FAMILIES: Mapping[str, Mapping[str, str]] = {
@@ -83,38 +78,8 @@ def t5_tokenizer() -> Path:
     """For tokenizer_cache_dir: T5's, of single characters with T5's marks. It teaches nothing."""
     place = folder() / "tokenizers"
     file = place / T5_FOLDER / "tokenizer.json"
-    marks = ["<pad>", "</s>", "<unk>"]
-    pieces = [*marks, "▁", *map(chr, range(33, 127))]
-    added = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False}
-    space = {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "always", "split": True}
-    end = {"SpecialToken": {"id": "</s>", "type_id": 0}}
-    text = {"Sequence": {"id": "A", "type_id": 0}}
-    content = {
-        "version": "1.0",
-        "truncation": None,
-        "padding": None,
-        "added_tokens": [
-            {"id": number, "content": mark, "special": True, **added}
-            for number, mark in enumerate(marks)
-        ],
-        "normalizer": None,
-        "pre_tokenizer": space,
-        "post_processor": {
-            "type": "TemplateProcessing",
-            "single": [text, end],
-            "pair": [text, end],
-            "special_tokens": {"</s>": {"id": "</s>", "ids": [1], "tokens": ["</s>"]}},
-        },
-        "decoder": space,
-        "model": {
-            "type": "Unigram",
-            "unk_id": 2,
-            "vocab": [[piece, 0.0 if piece in marks else -4.0] for piece in pieces],
-            "byte_fallback": False,
-        },
-    }
     if not file.is_file():
-        write_atomic(file, json.dumps(content, ensure_ascii=False))
+        write_atomic(file, Path(__file__).with_name("t5_characters.json").read_bytes())
     return place
 
 

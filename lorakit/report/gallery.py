@@ -8,7 +8,7 @@ from pathlib import Path
 from lorakit import tomllib
 from lorakit.dataset.buckets import Chooser
 from lorakit.errors import LorakitError, counted
-from lorakit.recipe.model import Resolved, Setting
+from lorakit.recipe.model import Resolved
 from lorakit.recipe.options import Options
 from lorakit.report.page import details, element, soft
 from lorakit.report.pictures import Budget, Picture, shrink, spread
@@ -142,13 +142,12 @@ def figure(picture: Picture, name: str, words: str, under: str) -> str:
 
 def _chooser(record: Record) -> Chooser | None:
     """The bucket rules that the plan used, from the settings in the record."""
-    used = record.settings.get("train", {})
-    train = {key: Setting(setting.value, "") for key, setting in used.items()}
+    train = record.settings.get("train", {})
     trainer = record.trainer.name or "kohya"
     resolved = Resolved(Path(), Path(), "", "", "", record.family, trainer, train=train)
     try:
         return Chooser(Options(resolved).bucket_rules)
-    except (ValueError, KeyError):
+    except (ValueError, KeyError, OSError):
         return None
 
 

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from lorakit.dataset.facts import is_film_name
 from lorakit.pictures.open import TooLargeError, small_jpeg
 
 
@@ -54,6 +55,8 @@ def shrink(paths: Sequence[Path], budget: Budget) -> list[Picture]:
 
 
 def _small(path: Path, budget: Budget) -> Picture:
+    if is_film_name(path.name):
+        return Picture(fault="a film, not shown")
     try:
         data, size = small_jpeg(path, budget.side, budget.quality)
     except FileNotFoundError:

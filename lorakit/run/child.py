@@ -1,34 +1,12 @@
-"""The long-running child: starts it in a session of its own, signals the whole run, climbs the
-ladder. Knows nothing about training.
-
-Its output goes straight into the log, not through us: should lorakit be killed, the training goes
-on and can be adopted.
-"""
+"""The long-running child: signals the whole run, climbs the ladder; knows nothing of training."""
 
 import contextlib
 import os
-import secrets
 import signal
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from subprocess import Popen
 
-from lorakit.errors import SetupError
-from lorakit.proc import start
-from lorakit.processes import MARK, Identity, members
-
-# of a log line; sd-scripts would break its messages, and the paths in them, into columns of 80
-WIDTH = "240"
-
-
-@dataclass(frozen=True)
-class Patience:
-    """Seconds between the rungs: interrupt, this long; terminate, this long; kill."""
-
-    interrupt_s: float = 30.0
-    terminate_s: float = 10.0
+from lorakit.processes import Identity, members
 
 
 class Child:
@@ -66,34 +44,14 @@ class Child:
                     os.kill(member.pid, number)
 
 
-def launch(
-    argv: Sequence[str],
-    *,
-    env: Mapping[str, str],
-    cwd: Path,
-    log: Path,
-    keep_fds: Sequence[int] = (),
-) -> Child:
-    """In a session and group of its own, nothing on stdin, output appended to `log`, no shell."""
-    mark = secrets.token_hex(12)
-    ours = {"PYTHONUNBUFFERED": "1", "PYTHONUTF8": "1", "COLUMNS": WIDTH}
-    complete = {**os.environ, **ours, **env, MARK: mark}
-    try:
-        popen = start(argv, cwd=cwd, env=complete, log=log, keep_fds=keep_fds)
-    except OSError as error:
-        what = error.filename or argv[0]
-        raise SetupError(f"{what}: {error.strerror}; nothing was started.") from error
-    return Child(Identity.of(popen.pid, mark), popen)
-
-
 class Ladder:
     """Interrupt, wait, terminate, wait, kill. Polled, so that the log is followed meanwhile."""
 
-    def __init__(self, child: Child, patience: Patience) -> None:
+    def __init__(self, child: Child, interrupt_s: float, terminate_s: float) -> None:
         self._child = child
         self._rungs = [
-            (int(signal.SIGINT), patience.interrupt_s),
-            (int(signal.SIGTERM), patience.terminate_s),
+            (int(signal.SIGINT), interrupt_s),
+            (int(signal.SIGTERM), terminate_s),
             (int(signal.SIGKILL), 5.0),
         ]
         self._next_at: float | None = None

@@ -3,10 +3,11 @@
 import re
 import shlex
 import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from lorakit import tomllib
 from lorakit.files import below
@@ -15,10 +16,11 @@ from lorakit.runs.outcome import Outcome
 from lorakit.runs.record import Diagnosis, Record
 from lorakit.trainers.signatures import package_of
 
+NATIVE = ("SIGSEGV", "SIGBUS", "SIGILL", "SIGABRT")
+SIGNS = {"SIGKILL": "killed", **dict.fromkeys(NATIVE, "crash")}  # of what a signal is
 _TRACE_END = re.compile(
     r"^(?:[\w.]+\.)?(\w*(?:Error|Exception|Warning|Interrupt|Invalid))\b(?::|$)"
 )
-SMALLER = "{again} --set max_data_loader_n_workers=0 --set train_batch_size=1"
 NEAR = 60
 LIKELY_RATE = 1e-4  # a rate above it that ends in NaN was most likely a typo
 NAN = re.compile(r"avr_loss=nan|loss is (?:nan|not a finite number)", re.IGNORECASE)
@@ -33,56 +35,69 @@ _JAPANESE = re.compile(r"\s/\s*\S*\s?[^\x00-\x7f](?:(?!: ).)*")
 @dataclass(frozen=True)
 class Symptom:
     rule: str
-    pattern: re.Pattern[str]
     cause: str
     remedy: str  # a command
+    pattern: re.Pattern[str] = re.compile(r"(?!)")  # a sign is in no line of the log
+
+
+@cache
+def _table() -> dict[str, Any]:
+    return tomllib.page(__file__, "symptoms.toml")
 
 
 @cache
 def symptoms() -> tuple[Symptom, ...]:
     """In the order in which they are tried."""
-    table = tomllib.loads(Path(__file__).with_name("symptoms.toml").read_text(encoding="utf-8"))
     return tuple(
-        Symptom(entry["rule"], re.compile("|".join(entry["log"])), entry["cause"], entry["remedy"])
-        for entry in table["symptom"]
+        Symptom(entry["rule"], entry["cause"], entry["remedy"], re.compile("|".join(entry["log"])))
+        for entry in _table()["symptom"]
     )
 
 
 def diagnose(lines: Sequence[str], outcome: Outcome, *, memory_killed: bool = False) -> Diagnosis:
     """`memory_killed`: the kernel has killed something of ours for memory during the run."""
-    recipe = recipe_word(outcome.record)
-    python = shlex.quote(outcome.record.trainer.python or "python")
-    words = {"recipe": recipe, "again": f"lorakit train {recipe}", "python": python}
     lines = unwrapped(lines)
     # What is near the end is the cause; the rest may be an old warning.
     for near in (lines[-NEAR:], lines):
         for symptom in symptoms():
             for line in reversed(near):
                 if match := symptom.pattern.search(line):
-                    return _found(symptom, match, line, words)
+                    return _told(symptom, outcome, line.strip(), match.groups(""))
     if outcome.ending.nan:
-        return _nan(lines, outcome.record, words)
+        line = next((line for line in lines if NAN.search(line)), "")
+        return sign(_nan(outcome.record), outcome, line)
     if memory_killed:
-        return Diagnosis(
-            "the kernel killed the training because the machine's memory was full",
-            "the kernel's count of memory kills rose",
-            SMALLER.format(**words),
-            "host-memory",
-        )
+        return sign("memory-kill", outcome, "the kernel's count of memory kills rose")
     if outcome.ending.signal is not None:
-        return _signalled(lines, outcome.ending.signal, words)
+        number = outcome.ending.signal
+        name = signal.Signals(number).name if number in set(signal.Signals) else f"signal {number}"
+        named = (line.strip() for line in reversed(lines) if name in line)
+        kind = SIGNS.get(name, "signal")
+        return sign(kind, outcome, next(named, f"the process ended by {name}"), name)
     evidence = _evidence(lines)
     if outcome.state == "dead" and not _TRACE_END.match(evidence):
         saved = any((outcome.run_dir / "output").glob("*-state"))
-        return Diagnosis(
-            "it stopped silently, as a program does that is killed from outside or for lack of"
-            " memory",
-            evidence,
-            f"lorakit resume {shlex.quote(run_name(outcome.run_dir))}" if saved else words["again"],
-            "killed",
-        )
-    remedy = f"lorakit log {shlex.quote(run_name(outcome.run_dir))}"
-    return Diagnosis("unknown: lorakit does not know this failure", evidence, remedy, "unknown")
+        return sign("silent-saved" if saved else "silent", outcome, evidence)
+    return sign("unknown", outcome, evidence)
+
+
+def sign(name: str, outcome: Outcome, evidence: str, caught: str = "") -> Diagnosis:
+    """What shows elsewhere than in a line of the log, by its name in the table."""
+    return _told(Symptom(**_table()["sign"][name]), outcome, evidence, (caught,))
+
+
+def _told(symptom: Symptom, outcome: Outcome, evidence: str, groups: Sequence[str]) -> Diagnosis:
+    record = outcome.record
+    recipe, run = recipe_word(record), shlex.quote(run_name(outcome.run_dir))
+    words = {"recipe": recipe, "again": f"lorakit train {recipe}", "run": run}
+    words |= {"python": shlex.quote(record.trainer.python or "python"), "rate": _lower(record)}
+    caught = [group.strip() for group in groups if group]
+    if symptom.rule == "missing-package" and caught:
+        caught[0] = package_of(caught[0].lower())
+    fill = [*caught, *[""] * 3]
+    cause = symptom.cause.format(*fill, **words).replace(" ()", "").rstrip(" :")
+    remedy = symptom.remedy.format(*[shlex.quote(word) for word in fill], **words)
+    return Diagnosis(cause, evidence, remedy, symptom.rule)
 
 
 def unwrapped(lines: Sequence[str]) -> list[str]:
@@ -117,63 +132,20 @@ def with_own_sets(remedy: str, record: Record) -> str:
     return re.sub(command, lambda found: " ".join([found[0], *own]), remedy)
 
 
-def _found(
-    symptom: Symptom, match: re.Match[str], line: str, words: Mapping[str, str]
-) -> Diagnosis:
-    caught = [group.strip() for group in match.groups() if group]
-    if symptom.rule == "missing-package" and caught:
-        caught[0] = package_of(caught[0].lower())
-    fill = [*caught, *[""] * 3]
-    cause = symptom.cause.format(*fill, **words).replace(" ()", "").rstrip(" :")
-    remedy = symptom.remedy.format(*[shlex.quote(word) for word in fill], **words)
-    return Diagnosis(cause, line.strip(), remedy, symptom.rule)
-
-
-def _nan(lines: Sequence[str], record: Record, words: Mapping[str, str]) -> Diagnosis:
+def _nan(record: Record) -> str:
     """The commonest reasons first: half precision in the VAE or at all, then a high rate."""
-    line = next((line for line in lines if NAN.search(line)), "")
-    again = words["again"]
-    rate = record.value("learning_rate")
-    if record.value("mixed_precision") == "fp16":
-        if record.value("no_half_vae"):
-            cause, change = "the loss became NaN in fp16", "mixed_precision=bf16"
-        else:
-            cause = "the loss became NaN; in fp16 the VAE overflows first"
-            change = "no_half_vae=true"
-        return Diagnosis(cause, line, f"{again} --set {change}", "nan")
-    optimizer = str(record.value("optimizer_type")).lower()
+    if record.value("mixed_precision") != "fp16":
+        return "nan"
+    return "nan-fp16" if record.value("no_half_vae") else "nan-vae"
+
+
+def _lower(record: Record) -> str:
+    """A learning rate to try instead."""
+    rate, optimizer = record.value("learning_rate"), str(record.value("optimizer_type")).lower()
+    if not isinstance(rate, (int, float)) or rate <= 0:
+        return "5e-5"
     own_rate = optimizer.startswith(("prodigy", "dadapt"))  # they want about 1
-    lower = (
-        f"{min(float(rate) / 4, 1.0 if own_rate else LIKELY_RATE):g}"
-        if isinstance(rate, (int, float)) and rate > 0
-        else "5e-5"
-    )
-    cause = "the loss became NaN; most likely the learning rate is too high"
-    return Diagnosis(cause, line, f"{again} --set learning_rate={lower}", "nan")
-
-
-def _signalled(lines: Sequence[str], number: int, words: Mapping[str, str]) -> Diagnosis:
-    name = signal.Signals(number).name if number in set(signal.Signals) else f"signal {number}"
-    evidence = next(
-        (line.strip() for line in reversed(lines) if name in line), f"the process ended by {name}"
-    )
-    if name == "SIGKILL":
-        return Diagnosis(
-            "the training was killed from outside; if nobody did it by hand, memory was full",
-            evidence,
-            SMALLER.format(**words),
-            "killed",
-        )
-    if name in {"SIGSEGV", "SIGBUS", "SIGILL", "SIGABRT"}:
-        return Diagnosis(
-            f"a library crashed in native code ({name})", evidence, words["again"], "crash"
-        )
-    return Diagnosis(
-        f"the training was ended by {name} from outside lorakit",
-        evidence,
-        words["again"],
-        "interrupted",
-    )
+    return f"{min(float(rate) / 4, 1.0 if own_rate else LIKELY_RATE):g}"
 
 
 def _evidence(lines: Sequence[str]) -> str:

@@ -13,15 +13,14 @@ from lorakit.logfile import last_lines
 from lorakit.machine import free_disk
 from lorakit.processes import oom_kills
 from lorakit.run.commands import RUNNING, at_work, numbered, work_of
-from lorakit.run.diagnose import diagnose, recipe_word, with_own_sets
+from lorakit.run.diagnose import diagnose, sign, with_own_sets
 from lorakit.run.resume.parts import collect_part_files, sample_drawn
 from lorakit.run.watch.supervise import Supervision, kind_of
-from lorakit.runs.find import run_name
 from lorakit.runs.folder import LOG
 from lorakit.runs.ledger import Ledger
 from lorakit.runs.outcome import Outcome, judge, made_since
 from lorakit.runs.record import Diagnosis, Ending, SavedCheckpoint, SavedState, read_record
-from lorakit.runs.states import fault_of, where_saved
+from lorakit.runs.states import states_in
 from lorakit.trainers.table import trainer
 from lorakit.weights.finite import Weights
 from lorakit.weights.safetensors import planned_steps_of, steps_of
@@ -50,7 +49,7 @@ def close(supervision: Supervision, duration_s: float) -> Outcome:
     # First without waiting for hashes: the outcome must not be lost to impatience.
     ledger.update(state=state, ended=ended, outcome=ending, parts=parts, commands=tuple(commands))
     supervision.hasher.finish(lambda: supervision.signals.hurried)
-    supervision.hasher.enter(ledger)
+    supervision.hasher.enter()
     ledger.save()
     ledger.give_room()
     outcome = Outcome(ledger.run_dir, ledger.record)
@@ -90,7 +89,7 @@ def _judged(supervision: Supervision, duration_s: float) -> tuple[str, Ending]:
     ending = Ending(
         exit_code=code,
         signal=number,
-        asked_by=supervision.asked_by,
+        asked_by=next(iter(supervision.signals.seen), None),
         step=follower.step,
         total=total,
         loss=follower.loss if finite else None,  # JSON has no NaN
@@ -133,23 +132,13 @@ def _diagnosis(outcome: Outcome) -> Diagnosis:
 
 def _cause(outcome: Outcome) -> Diagnosis:
     run_dir, record = outcome.run_dir, outcome.record
-    leader = record.process.identity
-    if leader is not None and not leader.same_boot:
-        return Diagnosis(
-            "the machine was restarted during the run",
-            "the boot id differs from the one in the record",
-            f"lorakit resume {run_name(run_dir)}",
-            "reboot",
-        )
+    leader = record.process
+    if leader.pid and not leader.same_boot:
+        return sign("reboot", outcome, "the boot id differs from the one in the record")
     free = free_disk(run_dir)
     if outcome.lora is None and free < max(FULL, record.estimate.lora_bytes):
-        return Diagnosis(
-            "the disk is full; not even the log could be written to its end",
-            f"{free >> 20} MB are free",
-            f"df -h . && lorakit plan {recipe_word(record)}",
-            "disk-full",
-        )
-    killed = leader is not None and oom_kills() > record.process.oom_kills
+        return sign("full", outcome, f"{free >> 20} MB are free")
+    killed = leader.pid > 0 and oom_kills() > leader.oom_kills
     return diagnose(last_lines(run_dir / LOG, WINDOW), outcome, memory_killed=killed)
 
 
@@ -218,18 +207,17 @@ def _add_missing_files(ledger: Ledger, supervision: Supervision, ending: Ending)
         for path in ending.saved
         if path not in known
     ]
+    output = record.output_dir(ledger.run_dir)
+    found = states_in(output, record.output_name, per_epoch=steps.per_epoch, counted=counted)
     states = [
-        SavedState(supervision.name(path), at or steps.total, fault or None)
-        for path in sorted(record.output_dir(ledger.run_dir).glob("*-state"))
-        if path.is_dir()
-        for at in [where_saved(path, record.output_name, steps.per_epoch)[0]]
-        for fault in [fault_of(path, counted=counted)]
+        SavedState(supervision.name(one.path), one.step or steps.total, one.fault or None)
+        for one in found
     ]
     named = {one.path for one in states}
     listed = {one.path for one in record.samples}
     drawn = [
         sample_drawn(supervision.name(path), name, steps)
-        for path in samples_in(record.output_dir(ledger.run_dir))
+        for path in samples_in(output)
         if supervision.name(path) not in listed and (name := SampleName.parse(path.name))
     ]
     ledger.note(
@@ -238,4 +226,4 @@ def _add_missing_files(ledger: Ledger, supervision: Supervision, ending: Ending)
         states=(*(old for old in record.states if old.path not in named), *states),
     )
     for one in new:
-        supervision.hasher.checkpoint(ledger.run_dir, one)
+        supervision.hasher.checkpoint(one)

@@ -1,20 +1,19 @@
 """Recipes that wait for their turn: one JSON file in .lorakit/, changed only under a lock."""
 
-import json
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from lorakit import json_text
 from lorakit.errors import LorakitError, RecipeError
 from lorakit.files import below, write_atomic
 from lorakit.journal import now
 from lorakit.private import is_private_set
-from lorakit.runs.record import RunProcess
-from lorakit.runs.typed_json import Part
-from lorakit.user_files import Missing
+from lorakit.processes import Identity
+from lorakit.typed_json import Part
+from lorakit.user_files import Missing, Unreadable
 
 SCHEMA = 1
 
@@ -30,12 +29,17 @@ class Waiting(Part):
     state: str = "waiting"
     added: str = ""
     run: str = ""  # the run folder, once there is one
-    worker: RunProcess | None = None
+    worker: Identity | None = None
 
     @property
     def is_running(self) -> bool:
-        worker = self.worker.identity if self.worker else None
-        return self.state == "running" and worker is not None and worker.alive
+        return self.state == "running" and self.worker is not None and self.worker.alive
+
+
+@dataclass(frozen=True)
+class Queue(Part):
+    schema: int
+    queue: tuple[Waiting, ...]
 
 
 def add(
@@ -119,8 +123,7 @@ def take(root: Path) -> Waiting | None:
     with _changing(root) as items:
         for index, item in enumerate(items):
             if item.state == "waiting" or (item.state == "running" and not item.is_running):
-                worker = RunProcess.ours()
-                items[index] = replace(item, state="running", worker=worker)
+                items[index] = replace(item, state="running", worker=Identity.of(os.getpid()))
                 return items[index]
     return None
 
@@ -149,17 +152,14 @@ def path_of(root: Path) -> Path:
 def listed(root: Path) -> list[Waiting]:
     path = path_of(root)
     try:
-        data = json_text.read(path)
-        if data["schema"] > SCHEMA:
-            raise LorakitError(f"{path} was written by a newer lorakit.")
-        return [Waiting.from_json(item) for item in data["queue"]]
+        found = Queue.read(path)
     except Missing:
         return []
-    except (ValueError, KeyError, TypeError):
-        raise LorakitError(
-            f"{path} makes no sense any more. Was it edited by hand?",
-            hint="Deleting it empties the queue.",
-        ) from None
+    except Unreadable as error:
+        raise LorakitError(str(error), hint="Deleting it empties the queue.") from None
+    if found.schema > SCHEMA:
+        raise LorakitError(f"{path} was written by a newer lorakit.")
+    return list(found.queue)
 
 
 @contextmanager
@@ -176,5 +176,4 @@ def _changing(root: Path) -> Iterator[list[Waiting]]:
             raise LorakitError(f"{path.parent}: {error.strerror}") from error
         items = listed(root)
         yield items
-        data = {"schema": SCHEMA, "queue": [item.to_json() for item in items]}
-        write_atomic(path, json.dumps(data, indent=1, ensure_ascii=False) + "\n", private=True)
+        write_atomic(path, Queue(SCHEMA, tuple(items)).as_text(), private=True)

@@ -1,5 +1,7 @@
 """Run a plan: folder, record, launch, follow, stop, judge. The walk is `train`."""
 
+import os
+import secrets
 import signal
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
@@ -12,8 +14,9 @@ from lorakit.files import write_atomic
 from lorakit.journal import now
 from lorakit.owner import Owner, own
 from lorakit.plan.model import Plan
-from lorakit.processes import oom_kills
-from lorakit.run.child import Child, Patience, Signals, launch
+from lorakit.proc import start
+from lorakit.processes import MARK, Identity, oom_kills
+from lorakit.run.child import Child, Signals
 from lorakit.run.commands import leader, work_of
 from lorakit.run.device import hold_device
 from lorakit.run.finish import close
@@ -29,26 +32,21 @@ from lorakit.runs.record import Ending, ResumedPart, RunProcess
 from lorakit.trainers.base import Command
 from lorakit.trainers.table import trainer
 
+# of a log line; sd-scripts would break its messages, and the paths in them, into columns of 80
+WIDTH = "240"
+
 
 @dataclass(frozen=True)
 class Job:
     """What `execute` needs to know about one launch; a resumed run has a job of its own."""
 
-    run_dir: Path
     commands: tuple[Command, ...]  # in order; the last one trains
     env: Mapping[str, str]
-    cwd: Path
+    cwd: str  # the run's own folder where that is gone
     part: ResumedPart | None = None
 
-    @property
-    def argv(self) -> tuple[str, ...]:
-        """What is launched: the one command, or what runs several."""
-        return leader(self.run_dir) if len(self.commands) > 1 else self.commands[0].argv
 
-
-def train(
-    plan: Plan, *, emit: Emit = silent, patience: Patience | None = None, past_nan: bool = False
-) -> Outcome:
+def train(plan: Plan, *, emit: Emit = silent, past_nan: bool = False) -> Outcome:
     """Run it to its end. Raises only when nothing could be started; a bad end is an Outcome."""
     require_folder(plan.run_dir)
     with own_run(plan.run_dir, "lorakit train"):
@@ -57,12 +55,10 @@ def train(
                 write_atomic(plan.run_dir / name, text)
         except OSError as error:
             raise SetupError(f"{plan.run_dir}: {error.strerror}; nothing was started.") from error
-        ledger, hasher = Ledger(plan.run_dir, opening_record(plan)), BackgroundHasher()
-        hasher.weights(ledger.record.weights)
-        hasher.dataset(plan, plan.run_dir)
-        return execute(
-            job_of(plan), ledger, hasher, emit=emit, patience=patience, past_nan=past_nan
-        )
+        hasher = BackgroundHasher(Ledger(plan.run_dir, opening_record(plan)))
+        hasher.weights()
+        hasher.dataset(plan)
+        return execute(job_of(plan), hasher, emit=emit, past_nan=past_nan)
 
 
 def own_run(
@@ -89,48 +85,30 @@ def own_run(
 
 
 def job_of(plan: Plan) -> Job:
-    root = plan.resolved.root
-    cwd = root if root.is_dir() else plan.run_dir
-    return Job(plan.run_dir, plan.commands, plan.env, cwd)
+    return Job(plan.commands, plan.env, str(plan.resolved.root))
 
 
-def execute(
-    job: Job,
-    ledger: Ledger,
-    hasher: BackgroundHasher,
-    *,
-    emit: Emit,
-    patience: Patience | None = None,
-    past_nan: bool = False,
-) -> Outcome:
+def execute(job: Job, hasher: BackgroundHasher, *, emit: Emit, past_nan: bool = False) -> Outcome:
     """Launch one job, follow it, and close the record over it. The run is the caller's own."""
-    record, part = ledger.record, job.part or ResumedPart()
-    before, tell = seen_in(record.output_dir(job.run_dir)), ClosedTerminalSafe(emit)
-    work = work_of(job.run_dir, record)
-    output_dir = job.run_dir / part.output if part.output else work.output_dir
+    ledger, run_dir, record = hasher.ledger, hasher.ledger.run_dir, hasher.ledger.record
+    part, work, tell = job.part or ResumedPart(), work_of(run_dir, record), ClosedTerminalSafe(emit)
+    before = seen_in(work.output_dir)
+    output_dir = run_dir / part.output if part.output else work.output_dir
     trainer(record.trainer.name).prepare(replace(work, output_dir=output_dir))
     ledger.update(
         state="running",
-        supervisor=RunProcess.ours(),
-        cwd=str(job.cwd),
+        supervisor=Identity.of(os.getpid()),
+        cwd=job.cwd if job.cwd and Path(job.cwd).is_dir() else str(run_dir),
         commands=commands_of(job.commands),
     )
     ledger.keep_room()
-    with Signals() as signals, hold_device(job.run_dir, tell) as keep_fds:
+    with Signals() as signals, hold_device(run_dir, tell) as keep_fds:
         child = _launch(job, ledger, keep_fds)
         first_step = part.from_step or 0
         supervision = Supervision(
-            child,
-            ledger,
-            hasher,
-            signals,
-            tell,
-            before=before,
-            write_after=first_step,
-            patience=patience,
-            past_nan=past_nan,
+            child, hasher, signals, tell, before=before, write_after=first_step, past_nan=past_nan
         )
-        tell(Event("started", first_step, record.steps.total, path=str(job.run_dir)))
+        tell(Event("started", first_step, record.steps.total, path=str(run_dir)))
         try:
             supervision.watch()
         except BaseException:
@@ -140,21 +118,30 @@ def execute(
 
 
 def _launch(job: Job, ledger: Ledger, keep_fds: tuple[int, ...]) -> Child:
-    at = positions(job.run_dir)
-    env = {"LORAKIT_EVENTS": str(job.run_dir / EVENTS), **job.env}
+    """Its output goes straight into the log, not through us: should lorakit be killed, the training
+    goes on and can be adopted.
+    """
+    run_dir, cwd = ledger.run_dir, Path(ledger.record.cwd)
+    argv = leader(run_dir) if len(job.commands) > 1 else job.commands[0].argv
+    mark, at = secrets.token_hex(12), positions(run_dir)
+    ours = {"PYTHONUNBUFFERED": "1", "PYTHONUTF8": "1", "COLUMNS": WIDTH}
+    ours |= {"LORAKIT_EVENTS": str(run_dir / EVENTS)}
+    env = {**os.environ, **ours, **job.env, MARK: mark}
     try:
-        child = launch(job.argv, env=env, cwd=job.cwd, log=job.run_dir / LOG, keep_fds=keep_fds)
-    except BaseException:
-        ending = Ending(reason=f"{job.argv[0]} could not be started")
+        popen = start(argv, cwd=cwd, env=env, log=run_dir / LOG, keep_fds=keep_fds)
+    except BaseException as error:
+        ending = Ending(reason=f"{argv[0]} could not be started")
         ledger.update(state="failed", ended=now(), outcome=ending)
-        raise
+        if not isinstance(error, OSError):
+            raise
+        what = f"{error.filename or argv[0]}: {error.strerror}"
+        raise SetupError(f"{what}; nothing was started.") from error
     if job.part:
         ledger.note(parts=(*ledger.record.parts, job.part))
-    process = RunProcess.like(
-        child.identity, pgid=child.identity.pid, oom_kills=oom_kills(), log_at=at
-    )
+    identity = Identity.of(popen.pid, mark)
+    process = RunProcess.like(identity, pgid=popen.pid, oom_kills=oom_kills(), log_at=at)
     ledger.update(process=process)
-    return child
+    return Child(identity, popen)
 
 
 class ClosedTerminalSafe:

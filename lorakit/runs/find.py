@@ -17,12 +17,11 @@ from lorakit.errors import LorakitError, did_you_mean
 from lorakit.files import at_home
 from lorakit.processes import members
 from lorakit.runs.folder import PROGRESS, runs_dir
-from lorakit.runs.record import NAME, Record, read_record, seconds_between
+from lorakit.runs.record import NAME, Record, StageSummary, read_record, seconds_between
 
 LATEST = "latest"
 _FOLDER = re.compile(r"^\d{8}-\d{6}(?:-\d+)?$")
 PAUSE = 3.0  # times the usual step: then something else was done, such as drawing a sample
-_STAGE = re.compile(r"^\d+-")
 
 
 @dataclass(frozen=True)
@@ -40,10 +39,6 @@ class RunInfo:
     started: str
     age_s: float
     reason: str = ""
-
-    @property
-    def short(self) -> str:
-        return _name_and_date(self.run_dir)
 
 
 def run_dirs(root: Path | None = None, name: str = "") -> list[Path]:
@@ -72,14 +67,12 @@ def find_run(word: str = LATEST, root: Path | None = None) -> Path:
         )
     stem = _stem(word)
     digits = "" if re.search(r"[A-Za-z]", stem) else re.sub(r"\D", "", stem)
-    exactly = (
-        one for one in every if stem in {LATEST, one.parent.name, one.name, _name_and_date(one)}
-    )
+    exactly = (one for one in every if stem in {LATEST, one.parent.name, one.name, run_name(one)})
     by_beginning = (
         one
         for one in every
         if (len(digits) >= 4 and one.name.replace("-", "").startswith(digits))
-        or ("/" in stem and _name_and_date(one).startswith(stem))
+        or ("/" in stem and run_name(one).startswith(stem))
     )
     if found := next(exactly, None) or next(by_beginning, None):
         return found
@@ -102,10 +95,6 @@ def _stem(word: str) -> str:
     return Path(word).stem if word.endswith(".toml") else word.strip("/").removeprefix("runs/")
 
 
-def _name_and_date(run_dir: Path) -> str:
-    return f"{run_dir.parent.name}/{run_dir.name}"
-
-
 def has_lora(run_dir: Path) -> bool:
     try:
         return any(read_record(run_dir).output_dir(run_dir).glob("*.safetensors"))
@@ -126,8 +115,7 @@ def whole_of(run_dir: Path) -> Path:
 
 def run_name(run_dir: Path) -> str:
     """NAME/DATE; a stage of a run is NAME/DATE/STAGE."""
-    above = f"{run_dir.parent.parent.name}/" if (run_dir.parent / NAME).is_file() else ""
-    return above + _name_and_date(run_dir)
+    return run_dir.relative_to(whole_of(run_dir).parents[1]).as_posix()
 
 
 # What of a record stands in the table of runs; reading the rest would take most of the time.
@@ -170,12 +158,9 @@ def live_state(record: Record) -> str:
     """The state in the record, unless it says running and that is no longer so."""
     if record.state != "running":
         return record.state
-    supervisor, leader = record.supervisor.identity, record.process.identity
-    if supervisor is not None and supervisor.alive:
+    if record.supervisor.alive:
         return "running"
-    if leader is not None and (leader.alive or members(leader)):
-        return "unattended"
-    return "dead"
+    return "unattended" if record.process.alive or members(record.process) else "dead"
 
 
 class Progress(NamedTuple):
@@ -215,15 +200,10 @@ def seconds_a_step(seen: Iterable[tuple[float, int]]) -> float:
 
 def _progress_files(run_dir: Path) -> list[tuple[Path, int]]:
     """progress.jsonl of the run, or of each begun stage, with the steps made before it."""
-    found: list[tuple[Path, int]] = []
-    before = 0
-    stages = [path for path in run_dir.glob("[0-9]*-*") if _STAGE.match(path.name)]
-    for folder in sorted(stages, key=lambda path: int(path.name.partition("-")[0])):
-        rows = tail_rows(folder / PROGRESS, 1)
-        found.append((folder / PROGRESS, before))
-        if not rows:
-            break
-        before += rows[-1]["step"]
+    begun: tuple[StageSummary, ...] = ()
+    with suppress(LorakitError):  # it is not written down yet, or broken
+        begun = read_record(run_dir, only=("stages",)).begun_stages
+    found = [(run_dir / one.folder / PROGRESS, one.first_step) for one in begun]
     return found or [(run_dir / PROGRESS, 0)]
 
 

@@ -11,7 +11,7 @@ from lorakit.dataset.captions.read import read_words
 from lorakit.errors import LorakitError
 from lorakit.files import below, write_atomic
 from lorakit.plan.model import Plan
-from lorakit.runs.typed_json import Part, rare
+from lorakit.typed_json import Part, rare
 from lorakit.user_files import Missing, Unreadable
 from lorakit.weights.hashes import sha256_of_all
 

@@ -1,7 +1,6 @@
 """The writer of a run's record. A full disk or a folder that is gone ends no training."""
 
 import contextlib
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -29,8 +28,7 @@ class Ledger:
         self.save()
 
     def save(self) -> None:
-        data = self.record.to_json()
-        text = json.dumps(data, indent=1, ensure_ascii=False, default=str) + "\n"
+        text = self.record.as_text()
         path, spare = self.run_dir / NAME, self.run_dir / SPARE
         self.trouble = ""
         try:

@@ -4,7 +4,6 @@ import hashlib
 import platform
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 
 from lorakit import __version__
@@ -16,19 +15,16 @@ from lorakit.machine import Machine, this_machine
 from lorakit.plan.make import make_plans
 from lorakit.plan.model import Plan
 from lorakit.private import is_private_set, shown
-from lorakit.recipe.model import Resolved, Section
+from lorakit.recipe.model import Resolved, Section, Setting
+from lorakit.recipe.options import Options
 from lorakit.recipe.resolve import resolve
 from lorakit.runs.folder import new_run_dir
 from lorakit.runs.ran_from import (
     CommandRun,
     DatasetUsed,
-    Estimated,
     MachineRank,
-    PlannedFile,
     RanOn,
-    SettingUsed,
     StepCounts,
-    SubjectShown,
     SubsetUsed,
     TrainerUsed,
     WeightUsed,
@@ -68,7 +64,7 @@ def plans_now(
 
 def opening_record(plan: Plan) -> Record:
     """Everything that is known before the launch."""
-    resolved = plan.resolved
+    resolved, launch = plan.resolved, Options(plan.resolved).launch
     return Record(
         lorakit=__version__,
         state="running",
@@ -87,7 +83,7 @@ def opening_record(plan: Plan) -> Record:
         started=now(),
         platform=_platform(),
         trainer=trainer_of(plan),
-        machine=MachineRank(_launched(plan, "machine_rank", 0), _launched(plan, "machines", 1)),
+        machine=MachineRank(launch("machine_rank"), launch("machines", 1)),
         command=plan.argv,
         commands=commands_of(plan.commands),
         env=plan.env_shown,
@@ -95,15 +91,11 @@ def opening_record(plan: Plan) -> Record:
             name: hashlib.sha256(text.encode()).hexdigest() for name, text in plan.files.items()
         },
         settings=_settings(plan),
-        steps=StepCounts.like(
-            plan.steps,
-            per_epoch=plan.steps.steps_per_epoch,
-            checkpoints=tuple(map(PlannedFile.like, plan.steps.checkpoints)),
-        ),
-        estimate=Estimated.like(plan.estimate),
+        steps=StepCounts.like(plan.steps, per_epoch=plan.steps.steps_per_epoch),
+        estimate=plan.estimate,
         dataset=_dataset(plan),
         notes=resolved.notes,
-        subject=SubjectShown.from_json(asdict(resolved.subject)),
+        subject=resolved.subject,
         weights=_weights(plan),
         plan_warnings=tuple(str(fault) for fault in plan.faults if fault.severity != "error"),
     )
@@ -132,7 +124,7 @@ def sets_of(resolved: Resolved) -> tuple[str, ...]:
     return tuple(one for one in resolved.sets if not is_private_set(one))
 
 
-def _settings(plan: Plan) -> dict[str, dict[str, SettingUsed]]:
+def _settings(plan: Plan) -> dict[str, dict[str, Setting]]:
     """By section, `train` as the script gets it; private values are named, never written."""
     resolved = plan.resolved
     names = ("model", "dataset", "train", "sample", "launch")
@@ -140,8 +132,7 @@ def _settings(plan: Plan) -> dict[str, dict[str, SettingUsed]]:
     sections["train"] = plan.settings or resolved.train
     return {
         name: {
-            key: SettingUsed(shown(name, key, one.value), one.source)
-            for key, one in section.items()
+            key: Setting(shown(name, key, one.value), one.source) for key, one in section.items()
         }
         for name, section in sections.items()
     }
@@ -166,11 +157,6 @@ def _weights(plan: Plan) -> tuple[WeightUsed, ...]:
         )
         for file in plan.weights
     )
-
-
-def _launched(plan: Plan, key: str, default: int) -> int:
-    setting = plan.resolved.launch.get(key)
-    return setting.value if setting and isinstance(setting.value, int) else default
 
 
 def _platform() -> RanOn:

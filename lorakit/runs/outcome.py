@@ -6,11 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lorakit.errors import LorakitError, RecipeError, TrainingFailed, counted
+from lorakit.logfile import last_lines, without_launcher
 from lorakit.memo import Stamp, stamp_of
 from lorakit.runs.folder import LOG
 from lorakit.runs.record import Ending, Record, read_record, seconds_between
 from lorakit.show import size
 from lorakit.weights.finite import Weights, inspect
+
+TAIL = 40
 
 
 @dataclass(frozen=True)
@@ -102,9 +105,10 @@ def judge(
     return weights, ""
 
 
-def failure(outcome: Outcome, last_lines: list[str]) -> TrainingFailed:
+def failure(outcome: Outcome) -> TrainingFailed:
     """The error as it is shown: the last lines, the log's path, cause, evidence and remedy."""
-    lines = [f"  {line}" for line in last_lines]
+    last = without_launcher(last_lines(outcome.log, 2 * TAIL))[-TAIL:]
+    lines = [f"  {line}" for line in last]
     lines += [f"Training failed: {outcome.ending.reason}.", f"The complete log: {outcome.log}"]
     lines += outcome.ending.diagnosis.lines if outcome.ending.diagnosis else []
     if outcome.saved:

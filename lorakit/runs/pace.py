@@ -1,27 +1,26 @@
 """How long a run will take, by what was measured, here first. Unknown is an answer."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from statistics import median
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from lorakit import tomllib
 from lorakit.config import cache_dir
 from lorakit.errors import LorakitError, counted
 from lorakit.files import write_atomic
 from lorakit.machine import Machine
 from lorakit.memo import read_memory
 from lorakit.plan.model import Plan
+from lorakit.recipe.model import Section
 from lorakit.recipe.options import Options
 from lorakit.runs.folder import runs_dir
 from lorakit.show import duration
 
 if TYPE_CHECKING:
-    from lorakit.recipe.model import Setting
-    from lorakit.runs.ran_from import SettingUsed
     from lorakit.runs.record import Record
 
 READ = 100  # the newest records are looked at,
@@ -35,38 +34,15 @@ SAME_SIZE = 4.0  # times: a LoRA of the toy base is far smaller than one of its 
 
 
 class Measured(NamedTuple):
-    """Seconds a step: half precision, plain LoRA of U-Net or transformer, latents cached."""
+    """A row of measured.toml, which says what the words mean."""
 
-    device: str  # a part of the card's name, or cpu
     family: str
     trainer: str
-    checkpointing: bool
-    fp8: bool
-    side: int  # pixels
+    side: int
     batch: int
     seconds: float
-
-
-# One NVIDIA H100 80GB HBM3 with 16 host cores, torch 2.11, 2026-11-28, full-size random weights,
-# both trainers' own loops. The CPU: LOG.md, 2026-11-21, two cores, `unet-256`, steps after the
-# first.
-MEASURED = (
-    Measured("H100", "sdxl", "kohya", True, False, 1024, 1, 1.222),
-    Measured("H100", "sdxl", "embedded", True, False, 1024, 1, 1.169),
-    Measured("H100", "sdxl", "kohya", False, False, 1024, 1, 0.832),
-    Measured("H100", "sdxl", "embedded", False, False, 1024, 1, 0.559),
-    Measured("H100", "sd15", "kohya", False, False, 512, 1, 0.306),
-    Measured("H100", "sd15", "embedded", False, False, 512, 1, 0.235),
-    Measured("H100", "sd15", "kohya", False, False, 512, 4, 0.248),
-    Measured("H100", "sd15", "embedded", False, False, 512, 4, 0.197),
-    Measured("H100", "flux", "kohya", True, False, 1024, 1, 1.088),
-    Measured("H100", "flux", "embedded", True, False, 1024, 1, 0.988),
-    Measured("H100", "flux", "kohya", True, True, 1024, 1, 1.186),
-    Measured("H100", "flux", "embedded", True, True, 1024, 1, 1.017),
-    Measured("cpu", "sd15", "kohya", False, False, 256, 1, 3.9),
-    Measured("cpu", "sd15", "embedded", False, False, 256, 1, 2.8),
-)
-TITLES = {"H100": "an H100", "cpu": "another machine's two cores"}
+    checkpointing: bool = False
+    fp8: bool = False
 
 
 @dataclass(frozen=True)
@@ -110,6 +86,8 @@ def _sources(plan: Plan, machine: Machine) -> Iterator[tuple[float, str]]:
     """Seconds a batch and where they come from, the surest first."""
     if not machine.elsewhere:
         if runs := list(islice(_runs_here(plan, machine), ENOUGH)):
+            from statistics import median
+
             yield median(runs), f"from {counted(len(runs), 'run')} here"
         seconds = read_memory(_place()).get(_key(plan, machine))
         if isinstance(seconds, (int, float)):
@@ -149,27 +127,26 @@ def _measured(plan: Plan, machine: Machine) -> Iterator[tuple[float, str]]:
     device = machine.gpus[0].name if machine.gpus else machine.accelerator
     side = options.resolution
     work = side[0] * side[1] * options.batch_size
+    page = tomllib.loads(Path(__file__).with_name("measured.toml").read_text(encoding="utf-8"))
     fitting = [
-        (work / (one.side**2 * one.batch), one)
-        for one in MEASURED
-        if one.device in device
+        (work / (one.side**2 * one.batch), one, known["title"])
+        for name, known in page.items()
+        for one in (Measured(**row) for row in known["steps"])
+        if name in device
         and (one.family, one.trainer) == (options.family, options.resolved.trainer)
         and one.checkpointing == options.flag("gradient_checkpointing")
         and one.fp8 == options.fp8
         and not options.integer("blocks_to_swap")
     ]
     if fitting:
-        times, nearest = min(fitting, key=lambda one: abs(one[0] - 1))
-        title = TITLES[nearest.device]
+        times, nearest, title = min(fitting, key=lambda one: abs(one[0] - 1))
         alike = times == 1 and options.flag("network_train_unet_only")
         exact = f"as measured on {title}"
         scaled = f"roughly: scaled by pixels from what was measured on {title}"
         yield nearest.seconds * times, exact if alike else scaled
 
 
-def _kind(
-    trainer: str, family: str, settings: "Mapping[str, Setting | SettingUsed]"
-) -> tuple[str, ...]:
+def _kind(trainer: str, family: str, settings: Section) -> tuple[str, ...]:
     """Words that are equal where the settings are; what is unset, false or 1 is the same."""
     said = {key: settings[key].value if key in settings else None for key in KIND}
     if (side := str(said["resolution"] or "").split(",")) and len(set(side)) == 1:

@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from lorakit.runs.typed_json import Part, rare
+from lorakit.plan.foreseen import Checkpoint
+from lorakit.typed_json import Part, rare
 
 
 @dataclass(frozen=True)
@@ -33,26 +34,11 @@ class MachineRank(Part):
 
 
 @dataclass(frozen=True)
-class SettingUsed(Part):
-    value: object = None
-    source: str = ""
-
-
-@dataclass(frozen=True)
 class CommandRun(Part):
     name: str = ""
     argv: tuple[str, ...] = ()
     state: str = rare("")
     text: str = rare("")
-
-
-@dataclass(frozen=True)
-class PlannedFile(Part):
-    name: str = ""
-    step: int = 0
-    epoch: int = 0
-    kind: str = ""
-    kept: bool = True
 
 
 @dataclass(frozen=True)
@@ -65,41 +51,11 @@ class StepCounts(Part):
     processes: int = 0
     batch_size: int = 0
     formula: str = ""
-    checkpoints: tuple[PlannedFile, ...] = ()
+    checkpoints: tuple[Checkpoint, ...] = ()
 
     def end_of(self, epoch: int) -> int:
         """The last epoch may be short."""
         return min(epoch * self.per_epoch, self.total)
-
-
-@dataclass(frozen=True)
-class Estimated(Part):
-    lora_bytes: int = 0
-    state_bytes: int = 0
-    cache_bytes: int = 0
-    disk_bytes: int = 0
-    memory_low: int = 0
-    memory_high: int = 0
-    basis: str = ""
-
-
-@dataclass(frozen=True)
-class ConsentGiven(Part):
-    by: str = ""
-    date: str = ""
-    scope: str = ""
-
-
-@dataclass(frozen=True)
-class SubjectShown(Part):
-    """What the recipe says of who or what is shown, and of the pictures."""
-
-    kind: str = rare("")
-    source: str = rare("")
-    licence: str = rare("")
-    real_person: bool = rare(default=False)
-    consent: ConsentGiven | None = None
-    more: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,6 @@ says that nothing is known yet. A number that may be missing is None. Nothing he
 `dataclasses.replace(record, name="b")` makes another one, `record.to_json()` gives the JSON.
 """
 
-import os
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -21,20 +20,19 @@ from typing import Any
 
 from lorakit import json_text
 from lorakit.errors import LorakitError
+from lorakit.plan.foreseen import Estimate
 from lorakit.processes import Identity
+from lorakit.recipe.model import Setting, Subject
 from lorakit.runs.ran_from import (
     CommandRun,
     DatasetUsed,
-    Estimated,
     MachineRank,
     RanOn,
-    SettingUsed,
     StepCounts,
-    SubjectShown,
     TrainerUsed,
     WeightUsed,
 )
-from lorakit.runs.typed_json import Part, WrongValue, rare
+from lorakit.typed_json import Part, WrongValue, rare
 from lorakit.user_files import Missing
 
 SCHEMA = 1
@@ -84,22 +82,10 @@ class SampleDrawn(Part):
 
 
 @dataclass(frozen=True)
-class RunProcess(Part):
-    pid: int = 0
-    started: str = ""
-    boot_id: str = ""
-    mark: str = ""
+class RunProcess(Identity):
     pgid: int = rare(0)
     oom_kills: int = rare(0)
     log_at: tuple[int, ...] = rare((0, 0))
-
-    @classmethod
-    def ours(cls) -> "RunProcess":
-        return cls.like(Identity.of(os.getpid()))
-
-    @property
-    def identity(self) -> Identity | None:
-        return Identity.read(self.to_json())
 
 
 @dataclass(frozen=True)
@@ -239,19 +225,19 @@ class Record(Part):
     env: Mapping[str, str] = field(default_factory=dict)
     cwd: str = rare("")
     files: Mapping[str, str] = field(default_factory=dict)
-    settings: Mapping[str, Mapping[str, SettingUsed]] = field(default_factory=dict)
+    settings: Mapping[str, Mapping[str, Setting]] = field(default_factory=dict)
     steps: StepCounts = field(default_factory=StepCounts)
-    estimate: Estimated = field(default_factory=Estimated)
+    estimate: Estimate = field(default_factory=Estimate)
     dataset: DatasetUsed = field(default_factory=DatasetUsed)
     notes: str = rare("")
-    subject: SubjectShown = field(default_factory=SubjectShown)
+    subject: Subject = field(default_factory=Subject)
     weights: tuple[WeightUsed, ...] = ()
     plan_warnings: tuple[str, ...] = ()
     warnings: tuple[Warned, ...] = ()
     checkpoints: tuple[SavedCheckpoint, ...] = ()
     states: tuple[SavedState, ...] = ()
     samples: tuple[SampleDrawn, ...] = ()
-    supervisor: RunProcess = field(default_factory=RunProcess)
+    supervisor: Identity = field(default_factory=Identity)
     process: RunProcess = field(default_factory=RunProcess)
     stages: tuple[StageSummary, ...] = rare(())
     parts: tuple[ResumedPart, ...] = ()

@@ -4,24 +4,21 @@ The runs' records and notes.json files are the source; the Markdown table is one
 people wrote into it by hand and for rows whose run folder is gone.
 """
 
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
-from lorakit import json_text
 from lorakit.errors import LorakitError, RecipeError
 from lorakit.files import write_atomic
 from lorakit.journal import now
 from lorakit.runs.find import run_dirs
 from lorakit.runs.record import Record, read_record
-from lorakit.runs.typed_json import Part, WrongValue, rare
+from lorakit.typed_json import Part, rare
 from lorakit.user_files import Missing, Unreadable, read_text
 
 FILE = "REGISTRY.md"
 NOTES = "notes.json"
-FIX = "Fix it by hand."
 BEGIN, END = "<!-- registry:begin -->", "<!-- registry:end -->"
 HEAD = f"""# Registry
 
@@ -101,22 +98,17 @@ def add_note(
         chosen=chosen or notes.chosen,
         strength=notes.strength if strength is None else strength,
     )
-    path = run_dir / NOTES
-    write_atomic(path, json.dumps(notes.to_json(), indent=1, ensure_ascii=False) + "\n")
+    write_atomic(run_dir / NOTES, notes.as_text())
 
 
 def read_notes(run_dir: Path) -> Notes:
-    path = run_dir / NOTES
     try:
-        return Notes.from_json(json_text.read(path))
+        return Notes.read(run_dir / NOTES)
     except Missing:
         return Notes()
-    except WrongValue as error:
-        raise LorakitError(
-            f"{path}: not notes as lorakit writes them; left as they are.", hint=FIX
-        ) from error
     except Unreadable as error:
-        raise LorakitError(f"{error} The notes in it were left as they are.", hint=FIX) from error
+        what = f"{error} The notes in it were left as they are."
+        raise LorakitError(what, hint="Fix it by hand.") from error
 
 
 def rows_of_runs(root: Path) -> list[Row]:

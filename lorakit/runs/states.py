@@ -1,6 +1,7 @@
 """Training states on the disk, and which are intact: a power cut leaves half ones."""
 
 from dataclasses import dataclass
+from glob import escape
 from pathlib import Path
 from typing import Any
 
@@ -13,21 +14,19 @@ from lorakit.weights.safetensors import HeaderError, read_header
 @dataclass(frozen=True)
 class State:
     path: Path
-    step: int
-    epoch: int | None  # the epoch it ends, when it was saved at an epoch's end
+    step: int  # 0 where nothing says it
+    fault: str = ""  # of an intact one nothing
 
 
 def states_in(
     output_dir: Path, output_name: str, *, per_epoch: int, counted: bool = True
 ) -> list[State]:
-    """Intact states, oldest step first: by the name where it has one, else its own counter."""
-    found = []
-    for path in sorted(output_dir.glob("*-state")) if output_dir.is_dir() else ():
-        if not path.name.startswith(output_name) or fault_of(path, counted=counted):
-            continue
-        step, epoch = where_saved(path, output_name, per_epoch)
-        if step:
-            found.append(State(path, step, epoch))
+    """Oldest step first: by the name where it has one, else its own counter."""
+    found = [
+        State(path, where_saved(path, output_name, per_epoch)[0], fault_of(path, counted=counted))
+        for path in output_dir.glob(f"{escape(output_name)}*-state")
+        if path.is_dir()
+    ]
     return sorted(found, key=lambda state: (state.step, state.path.stat().st_mtime_ns))
 
 

@@ -1,5 +1,6 @@
 """Drawing a sheet: prompts down the side, checkpoints and strengths along the top."""
 
+import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import groupby
@@ -10,10 +11,10 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 from lorakit.errors import RecipeError
 from lorakit.pictures.open import opened, why
 
-Pen = ImageDraw.ImageDraw
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 PAPER, INK, FAINT, RULE, MISSING = "#ffffff", "#1b1b1f", "#6a6a73", "#dcdce2", "#f0f0f3"
 MARGIN, GAP, LABEL = 24, 4, 220
+LETTERS = 28  # of a prompt in a line
 
 
 @dataclass(frozen=True)
@@ -55,17 +56,27 @@ def draw_grid(sheet: Sheet) -> Image.Image:
     )
     pen = ImageDraw.Draw(page)
     pen.text((MARGIN, MARGIN), sheet.title, fill=INK, font=title)
-    _column_heads(pen, sheet, (left, top, cell, bottom - 2 * GAP), (plain, small))
+    x = left
+    for label, group in groupby(sheet.columns, key=lambda column: column.label):
+        columns = list(group)  # a checkpoint's name once, over all its strengths
+        if x > left:
+            pen.line((x - 2 * GAP, top - 50, x - 2 * GAP, bottom - 2 * GAP), fill=RULE)
+        name = shortened(label, len(columns) * cell - 2 * GAP, plain)
+        pen.text((x, top - 50), name, fill=INK, font=plain)
+        for column in columns:
+            pen.text((x, top - 28), column.under, fill=FAINT, font=small)
+            x += cell
     for row, prompt in enumerate(sheet.rows):
         y = top + row * line
         pen.line((MARGIN, y - 2 * GAP, page.width - MARGIN, y - 2 * GAP), fill=RULE)
-        lines = wrapped(prompt, LABEL - 2 * GAP, small)[: max(1, height // 18)]
-        for number, text in enumerate(lines):
-            pen.text((MARGIN, y + 18 * number), text, fill=INK, font=small)
-        for column in range(len(sheet.columns)):
-            files = sheet.pictures.get((row, column), ())
+        words = textwrap.wrap(prompt, LETTERS, max_lines=max(1, height // 18), placeholder="…")
+        for number, text in enumerate(words):
+            text_shown = shortened(text, LABEL - 2 * GAP, small)
+            pen.text((MARGIN, y + 18 * number), text_shown, fill=INK, font=small)
+        for at in range(len(sheet.columns)):
+            files = sheet.pictures.get((row, at), ())
             for place in range(seeds):
-                x = left + column * cell + place * (width + GAP)
+                x = left + at * cell + place * (width + GAP)
                 if place < len(files) and files[place].is_file():
                     # complete, never cropped: edges are where overfitting shows
                     picture, size = _picture(files[place]), (width, height)
@@ -75,23 +86,6 @@ def draw_grid(sheet: Sheet) -> Image.Image:
                     pen.rectangle((x, y, x + width - 1, y + height - 1), fill=MISSING)
     pen.text((MARGIN, page.height - MARGIN - 14), sheet.footer, fill=FAINT, font=small)
     return page
-
-
-def _column_heads(
-    pen: Pen, sheet: Sheet, place: tuple[int, int, int, int], fonts: tuple[Font, Font]
-) -> None:
-    """A checkpoint's name once, over all its strengths."""
-    (left, top, cell, bottom), (plain, small) = place, fonts
-    x = left
-    for label, group in groupby(sheet.columns, key=lambda column: column.label):
-        columns = list(group)
-        if x > left:
-            pen.line((x - 2 * GAP, top - 50, x - 2 * GAP, bottom), fill=RULE)
-        name = shortened(label, len(columns) * cell - 2 * GAP, plain)
-        pen.text((x, top - 50), name, fill=INK, font=plain)
-        for column in columns:
-            pen.text((x, top - 28), column.under, fill=FAINT, font=small)
-            x += cell
 
 
 def _picture_size(sheet: Sheet) -> tuple[int, int]:
@@ -113,18 +107,6 @@ def _picture(file: Path) -> Image.Image:
     except Exception as error:  # a broken file makes decoders raise anything
         hint = "Remove it; the next sheet draws it again."
         raise RecipeError(f"{file}: cannot be decoded ({why(error)}).", hint=hint) from error
-
-
-def wrapped(text: str, width: float, font: Font) -> list[str]:
-    """Lines no wider than `width`; a word that is wider alone is cut with dots."""
-    lines: list[str] = []
-    for word in text.split():
-        longer = f"{lines[-1]} {word}" if lines else word
-        if lines and font.getlength(longer) <= width:
-            lines[-1] = longer
-        else:
-            lines.append(shortened(word, width, font))
-    return lines
 
 
 def shortened(text: str, width: float, font: Font) -> str:

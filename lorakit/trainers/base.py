@@ -125,6 +125,14 @@ class Trainer(ABC):
         config = (start.run_dir / "train.toml").absolute().as_posix()
         return (Command((*launcher, start.script, "--config_file", config)),)
 
+    # Handed over, as a folder that runs without lorakit.
+
+    HANDED_OVER = ""  # what nobody sees to any more
+
+    def stands_for(self, _files: Mapping[str, str]) -> Mapping[str, str]:
+        """What `prepare` would make in the run's folder -> the user's own that it is made from."""
+        return {}
+
     # Running.
 
     PATIENCE = (20.0, 10.0)  # seconds from interrupt to terminate, and from there to kill

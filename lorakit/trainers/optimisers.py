@@ -2,32 +2,13 @@
 
 from collections.abc import Iterator, Mapping
 
+from lorakit import tomllib
 from lorakit.errors import Fault, did_you_mean
 from lorakit.recipe.options import Options
 from lorakit.trainers.signatures import Environment, Wanted, asks_something, class_faults
 
 # What the scripts make of a name, which they compare without regard to case.
-CLASSES = {
-    "AdamW": "torch.optim.AdamW",
-    "Lion": "lion_pytorch.Lion",
-    "SGDNesterov": "torch.optim.SGD",
-    "SGDNesterov8bit": "bitsandbytes.optim.SGD8bit",
-    "Prodigy": "prodigyopt.Prodigy",
-    "Adafactor": "transformers.optimization.Adafactor",
-    "DAdaptation": "dadaptation.experimental.DAdaptAdamPreprint",
-    "DAdaptAdamPreprint": "dadaptation.experimental.DAdaptAdamPreprint",
-    "DAdaptAdanIP": "dadaptation.experimental.DAdaptAdanIP",
-    **{
-        name: f"{module}.{name}"
-        for module, names in (
-            ("dadaptation", "DAdaptAdaGrad DAdaptAdam DAdaptAdan DAdaptLion DAdaptSGD"),
-            ("schedulefree", "RAdamScheduleFree AdamWScheduleFree SGDScheduleFree"),
-            ("bitsandbytes.optim", "AdamW8bit Lion8bit PagedAdamW8bit PagedLion8bit"),
-            ("bitsandbytes.optim", "PagedAdamW PagedAdamW32bit"),
-        )
-        for name in names.split()
-    },
-}
+CLASSES: dict[str, str] = tomllib.page(__file__, "optimisers.toml")
 # torch.optim's own, which must be spelt exactly.
 TORCH = (
     *("Adam", "Adamax", "NAdam", "RAdam", "Adagrad", "Adadelta"),

@@ -2,8 +2,8 @@
 rules say alike.
 """
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -32,8 +32,8 @@ class Case(Options):
 
 @dataclass(frozen=True)
 class Rule:
-    """`wrong` says whether the case breaks it; `key` is the setting to blame. "{value}" in the
-    texts is that setting's value.
+    """`wrong` says whether the case breaks it; `key` is the setting to blame. "{key}" and "{value}"
+    in the texts are that setting's.
     """
 
     name: str
@@ -47,7 +47,10 @@ class Rule:
     def __call__(self, case: Case) -> Iterable[Fault]:
         if (not self.families or case.family in self.families) and self.wrong(case):
             value = str(case.value(self.key))
-            what, hint = (text.replace("{value}", value) for text in (self.what, self.hint))
+            what, hint = (
+                text.replace("{key}", self.key).replace("{value}", value)
+                for text in (self.what, self.hint)
+            )
             yield case.fault(self.key, what, hint, self.name, self.severity)
 
 
@@ -58,7 +61,7 @@ warning = partial(Rule, severity="warning")
 # What many rules say, of other settings each. `limits` are `families` and `severity`.
 
 
-def unwanted(name: str, key: str, what: str, hint: str = "", **limits: Any) -> Rule:
+def unwanted(name: str, key: str, what: str = "", hint: str = "", **limits: Any) -> Rule:
     """It should not be on at all."""
     return Rule(name, key, lambda c: c.asks(key), what, hint, **limits)
 
@@ -78,9 +81,9 @@ def needs(name: str, key: str, *others: str, **limits: Any) -> Rule:
     )
 
 
-def apart(name: str, key: str, other: str, what: str = "", **limits: Any) -> Rule:
+def apart(name: str, key: str, other: str, **limits: Any) -> Rule:
     """The two do not go together."""
-    what = what or f"cannot be combined with {other}."
+    what = f"cannot be combined with {other}."
     return Rule(name, key, lambda c: c.asks(key) and c.asks(other), what, "Keep one.", **limits)
 
 
@@ -102,12 +105,14 @@ def swaps_at_most(rule: str, most: dict[str, int]) -> Rule:
     )
 
 
-def in_precision(name: str, key: str, *formats: str) -> Rule:
+def in_precision(name: str, key: str, *formats: str, **limits: Any) -> Rule:
     """It trains in these alone."""
     what = f'needs mixed_precision = "{formats[0]}"'
     what += "".join(f' (or "{one}")' for one in formats[1:])
     hint = f'Set mixed_precision = "{formats[0]}".'
-    return Rule(name, key, lambda c: c.asks(key) and c.precision not in formats, f"{what}.", hint)
+    return Rule(
+        name, key, lambda c: c.asks(key) and c.precision not in formats, f"{what}.", hint, **limits
+    )
 
 
 def not_on(
@@ -122,3 +127,29 @@ def not_on(
         f"Set mixed_precision = {other}.",
         **limits,
     )
+
+
+def rules_of(table: Iterable[Mapping[str, Any]]) -> Iterator[Rule]:
+    """Of a page that says them as data: kohya/rules/options.toml."""
+    kinds = {"unet": UNET, "flow": FLOW}
+    for one in table:
+        limits = {word: one[word] for word in ("severity", "families") if word in one}
+        if limits.get("families") in kinds:
+            limits["families"] = kinds[one["families"]]
+        texts = {word: one[word] for word in ("what", "hint") if word in one}
+        for key in one["options"]:
+            for rule in _forms(one, one["rule"], key, limits):
+                yield replace(rule, **texts)
+
+
+def _forms(
+    one: Mapping[str, Any], name: str, key: str, limits: Mapping[str, Any]
+) -> Iterator[Rule]:
+    if "beside" in one:
+        yield from (apart(name, key, other, **limits) for other in one["beside"])
+    elif "without" in one:
+        yield needs(name, key, *one["without"], **limits)
+    elif "only_in" in one:
+        yield in_precision(name, key, *one["only_in"], **limits)
+    else:
+        yield (on_cuda if "only_on" in one else unwanted)(name, key, **limits)

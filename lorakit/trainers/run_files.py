@@ -12,8 +12,9 @@ from typing import Any
 from lorakit import tomllib
 from lorakit.catalogue.options import Option
 from lorakit.dataset.buckets import WORDS
+from lorakit.dataset.controls import controls_of, unordered
 from lorakit.dataset.facts import DatasetFacts, SubsetFacts
-from lorakit.errors import Fault, LorakitError, RecipeError, counted
+from lorakit.errors import Fault, LorakitError, RecipeError, counted, few
 from lorakit.recipe.model import Section, Setting
 from lorakit.recipe.options import Options
 from lorakit.toml_text import proven, table_text
@@ -35,6 +36,12 @@ IN_PROMPT: Mapping[str, tuple[str, type]] = {
     "rcfg": ("renorm_cfg", float),
     "fs": ("flow_shift", str),
 }
+FROM_PICTURES: Mapping[str, tuple[str, type]] = {
+    "i": ("image_path", str),  # the first frame
+    "f": ("frame_count", int),
+    "ci": ("control_image_path", str),
+}
+FILES = {"image_path", "control_image_path"}
 SAMPLE_KEYS = {
     "width": "width",
     "height": "height",
@@ -148,7 +155,11 @@ def prompt_tables(options: Options) -> tuple[list[dict[str, Any]], list[Fault]]:
         faults.append(Fault(where, what, hint, rule, section="sample", key=key))
 
     for prompt in options.prompts:
-        own, problems = read_prompt(prompt)
+        about = options.about
+        own, problems = read_prompt(prompt, FROM_PICTURES if about.films or about.controls else {})
+        for key in FILES & own.keys():
+            own[key] = options.resolved.path_of(own[key]).as_posix()
+            own[key] = [own[key]] if key == "control_image_path" else own[key]
         for problem in problems:
             blame("prompts", problem, "", "prompt-option")
         subset = {"prompt": own.pop("prompt"), **common, **own}
@@ -160,7 +171,14 @@ def prompt_tables(options: Options) -> tuple[list[dict[str, Any]], list[Fault]]:
     return subsets, faults
 
 
-def read_prompt(line: str) -> tuple[dict[str, Any], list[str]]:
+def prompt_line(prompt: Mapping[str, Any]) -> str:
+    """The same the other way, of kohya's keys."""
+    marks = {key: mark for mark, (key, _) in IN_PROMPT.items()}
+    tail = (f" --{marks[key]} {value}" for key, value in prompt.items() if key in marks)
+    return str(prompt.get("prompt", "")) + "".join(tail)
+
+
+def read_prompt(line: str, more: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
     """A prompt line as kohya's text files write it: the prompt, then ` --option value`. Unknown
     options are reported, not dropped.
     """
@@ -169,7 +187,7 @@ def read_prompt(line: str) -> tuple[dict[str, Any], list[str]]:
     problems = []
     for option in tail:
         word, _, value = option.strip().partition(" ")
-        key, kind = IN_PROMPT.get(word.lower(), ("", str))
+        key, kind = {**IN_PROMPT, **more}.get(word.lower(), ("", str))
         if not key:
             problems.append(
                 f"{line!r}: kohya has no prompt option --{word} and would cut it out of the prompt."
@@ -253,6 +271,37 @@ class Grammar:
                 what = f"{many} {self.uncaptioned}, such as {silent[0].path.name}."
                 hint = f"lorakit dataset caption {subset.path.parent.name} writes one for each."
                 yield Fault(where, what, hint, f"{self.word}-no-caption")
+
+
+def control_faults(
+    options: Options, subset: SubsetFacts, most: int, *, needed: bool, numbered: bool
+) -> Iterator[Fault]:
+    """Of each picture what it is made from: at most so many, `numbered` or of its very name."""
+    said = options.subset(subset.path.name).get("control_directory")
+    where = options.where("control_directory", "dataset")
+    pictures = [image.path for image in subset.images]
+    if not said:
+        if needed:
+            what = "is not set, and this model learns to make one picture out of another."
+            hint = 'Write control_directory = "datasets/NAME-before", of the same names.'
+            yield Fault(where, what, hint, "controls")
+        return
+    if not most:
+        what = "this version of the model takes no control pictures."
+        yield Fault(where, what, "Take it out, or name another model_version.", "controls")
+    elif not Path(said).is_dir():
+        yield Fault(where, f"there is no folder {said}.", "", "controls")
+    else:
+        found = controls_of(pictures, Path(said), numbered=numbered)
+        for rule, what, wrong in (
+            ("controls-missing", "without a control picture", lambda _, own: not own),
+            ("controls-many", f"with more than {most}", lambda _, own: len(own) > most),
+            ("controls-order", "with some that are not numbered _0, _1, ...", unordered),
+        ):
+            if names := [one.name for one in pictures if wrong(one, found[one])]:
+                text = f"{counted(len(names), 'picture')} {what} in {said}: {few(names, 3)}."
+                hint = "A control picture has its picture's name, or that and _0, _1."
+                yield Fault(str(subset.path), text, hint, rule)
 
 
 def changed_toml(path: Path, changes: Mapping[str, Any]) -> str:

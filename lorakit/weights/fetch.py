@@ -15,8 +15,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from lorakit import files
 from lorakit.errors import RecipeError, SetupError
 from lorakit.events import Emit, Event
@@ -159,6 +157,8 @@ def _disk_explained(target: Path) -> Iterator[None]:
 @contextmanager
 def _alone(target: Path) -> Iterator[None]:
     """Two that write into one part file would spoil it."""
+    from filelock import FileLock, Timeout
+
     try:
         with FileLock(target.with_name(f".{target.name}.lock"), timeout=0):
             yield

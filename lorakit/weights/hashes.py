@@ -4,7 +4,6 @@ import errno
 import hashlib
 import os
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from lorakit.config import cache_dir
@@ -47,6 +46,8 @@ def sha256_of_all(
     paths: Iterable[Path], *, workers: int | None = None, anew: bool = False
 ) -> dict[Path, str | None]:
     """The biggest first; None for one that cannot be read. `anew`: every byte, not the memory."""
+    from concurrent.futures import ThreadPoolExecutor
+
     asked = list(dict.fromkeys(paths))
     sizes = {path: os.path.getsize(path) if os.path.exists(path) else 0 for path in asked}
     wanted = sorted(asked, key=sizes.__getitem__, reverse=True)

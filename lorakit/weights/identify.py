@@ -2,13 +2,13 @@
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lorakit import json_text
+from lorakit import json_text, tomllib
 from lorakit.user_files import Unreadable
-from lorakit.weights.safetensors import HeaderError, Tensor, read_header
+from lorakit.weights.safetensors import Header, HeaderError, Tensor, read_header
 
 PICKLED = (".ckpt", ".pt", ".pth", ".bin")
 SD_UNET = "model.diffusion_model."
@@ -18,34 +18,7 @@ LORA = (
     *(".lora_down.weight", ".lora_up.weight", ".lora_A.weight", ".lora_B.weight"),
     *(".hada_w1_a", ".lokr_w1", "lora.down.weight"),
 )
-ARCHITECTURES = {  # what a LoRA's metadata say it is for, the longer words first
-    "flux_kontext": "flux_kontext",
-    "flux_2": "flux2",
-    "flux2": "flux2",
-    "qwen_image": "qwen_image",
-    "z_image": "zimage",
-    "zimage": "zimage",
-    "krea2": "krea2",
-    "sdxl": "sdxl",
-    "stable-diffusion-xl": "sdxl",
-    "flux": "flux",
-    "sd3": "sd3",
-    "lumina": "lumina",
-    "anima": "anima",
-    "sd_v2": "sd2",
-    "sd_2": "sd2",
-    "sd_v1": "sd15",
-    "sd_1.5": "sd15",
-    "stable-diffusion-v1": "sd15",
-}
-PIPELINES = {  # of diffusers, the longer names first
-    "StableDiffusionXL": "sdxl",
-    "StableDiffusion3": "sd3",
-    "Flux": "flux",
-    "Lumina": "lumina",
-    "HunyuanImage": "hunyuan_image",
-    "StableDiffusion": "sd15",
-}
+_TOLD = tomllib.page(__file__, "identify.toml")
 # In a LoRA without metadata: how wide the text is that it reads, and modules of one family alone.
 _TEXT_WIDTH = re.compile(r"attn2[._](?:processor\.)?to_k[._](?:lora_down|lora_A|lora\.down)")
 _TELLING = (
@@ -75,6 +48,7 @@ class Sniffed:
     problem: str = ""  # why it is broken
     data_bytes: int = 0
     parameters: int = 0
+    header: Header | None = field(default=None, repr=False, compare=False)
 
 
 def sniff(path: Path) -> Sniffed:
@@ -108,6 +82,7 @@ def sniff(path: Path) -> Sniffed:
         in {"v", "v_prediction", "v-prediction"},
         data_bytes=header.data_bytes,
         parameters=sum(counts.values()),
+        header=header,
     )
 
 
@@ -125,7 +100,8 @@ def _identity(names: Tensors, metadata: Mapping[str, str]) -> tuple[str, str, st
 
 def _lora_family(names: Tensors, metadata: Mapping[str, str]) -> str:
     stated = metadata.get("ss_base_model_version") or metadata.get("modelspec.architecture", "")
-    for mark, family in ARCHITECTURES.items():
+    family: str
+    for mark, family in _TOLD["architectures"].items():
         if mark in stated:
             return family
     if any("double_blocks" in name or "single_transformer_blocks" in name for name in names):
@@ -162,21 +138,9 @@ def _sd_unet(names: Tensors) -> tuple[str, str] | None:
 
 def _transformer(names: Tensors) -> tuple[str, str] | None:
     bare = {name.removeprefix(SD_UNET).removeprefix("model.") for name in names}
-    if _any(bare, "distilled_guidance_layer."):
-        return "flux", "chroma"
-    if "double_blocks.0.img_attn.qkv.weight" in bare:
-        if _any(bare, "byt5_in."):
-            return "hunyuan_image", ""
-        return "flux", "dev" if _any(bare, "guidance_in.") else "schnell"
-    if _any(bare, "single_transformer_blocks.0."):
-        dev = any("guidance_embedder" in name for name in bare)
-        return "flux", "diffusers-dev" if dev else "diffusers-schnell"
-    if _any(bare, "joint_blocks.0."):
-        return "sd3", ""
-    if "cap_embedder.0.weight" in bare and _any(bare, "noise_refiner."):
-        return "lumina", ""
-    if "llm_adapter.embed.weight" in bare or _any(bare, "blocks.0.adaln_modulation_cross_attn"):
-        return "anima", ""
+    for one in _TOLD["transformers"]:
+        if all(_any(bare, mark) for mark in one["has"]):
+            return one["family"], one.get("variant", "")
     return None
 
 
@@ -212,7 +176,7 @@ def _folder(path: Path) -> Sniffed:
             "broken",
             problem="is a folder without a readable model_index.json, so not a diffusers model",
         )
-    family = next((family for mark, family in PIPELINES.items() if mark in name), "")
+    family = next((family for mark, family in _TOLD["pipelines"].items() if mark in name), "")
     if family == "sd15" and config_of(path / "unet").get("cross_attention_dim") == 1024:
         family = "sd2"
     schedule = config_of(path / "scheduler", "scheduler_config.json")

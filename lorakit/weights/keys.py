@@ -116,7 +116,7 @@ def read_lora(path: Path) -> LoraFile:
     if sniffed.kind == "pickle":
         what = "is pickled: opening it would run whatever code it holds, so lorakit does not."
         raise _no_lora(path, what, "Convert it to safetensors where you trust it.")
-    header = read_header(path)
+    header = sniffed.header or read_header(path)  # which says why it cannot be read
     found: dict[tuple[str, str], dict[str, str]] = {}
     others, forms = [], list[str]()
     for key in header.tensors:

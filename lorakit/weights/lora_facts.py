@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from lorakit import json_text
-from lorakit.weights import finite
 from lorakit.weights.keys import LoraFile, blocks, read_lora
 
 TRAINING = (  # what kohya, musubi and ai-toolkit say of it
@@ -79,6 +78,7 @@ def trigger_of(said: Mapping[str, str]) -> str:
 
 
 def _with_numbers(facts: LoraFacts, lora: LoraFile) -> LoraFacts:
+    from lorakit.weights import finite
     from lorakit.weights.adapters import opened_lora
 
     weights = finite.inspect(lora.path)

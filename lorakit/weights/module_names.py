@@ -2,37 +2,17 @@
 
 from collections.abc import Mapping
 from functools import cache
+from pathlib import Path
 from typing import Any
 
+from lorakit.user_files import read_text
 from lorakit.weights.anatomy import SD15, SDXL
 
 Pairs = list[tuple[str, str]]
 
 # Names of modules that hold an underscore themselves, of every network that LoRAs are made for:
 # with them, and only with them, a key of kohya's can be read back into a path.
-WORDS = """
-    input_blocks output_blocks middle_block in_layers out_layers emb_layers skip_connection
-    time_embed label_emb down_blocks up_blocks mid_block transformer_blocks time_emb_proj
-    conv_shortcut conv_in conv_out conv_norm_out time_embedding add_embedding linear_1 linear_2
-    proj_in proj_out to_q to_k to_v to_out norm_q norm_k
-    text_model self_attn q_proj k_proj v_proj out_proj text_projection wi_0 wi_1 final_layer_norm
-    layer_norm
-    double_blocks single_blocks img_attn txt_attn img_mlp txt_mlp img_mod txt_mod img_in txt_in
-    time_in vector_in guidance_in in_layer out_layer final_layer adaLN_modulation
-    single_transformer_blocks add_q_proj add_k_proj add_v_proj to_add_out norm_added_q norm_added_k
-    ff_context norm1_context proj_mlp norm_out x_embedder context_embedder time_text_embed
-    timestep_embedder guidance_embedder text_embedder
-    double_stream_modulation_img double_stream_modulation_txt single_stream_modulation
-    distilled_guidance_layer in_proj
-    cross_attn k_img v_img text_embedding time_projection patch_embedding img_emb
-    feed_forward noise_refiner context_refiner cap_embedder t_embedder all_x_embedder
-    all_final_layer
-    joint_blocks context_block x_block
-    output_proj adaln_modulation_self_attn adaln_modulation_cross_attn adaln_modulation_mlp
-    llm_adapter query_norm key_norm layer_norm1 layer_norm2 token_embedding position_embedding
-    relative_attention_bias
-"""
-WITH_UNDERSCORE = frozenset(WORDS.split())
+WITH_UNDERSCORE = frozenset(read_text(Path(__file__).with_name("module_words.txt")).split())
 LONGEST = max(name.count("_") for name in WITH_UNDERSCORE) + 1
 
 

@@ -143,7 +143,8 @@ def processes_in(folder: Path) -> list[Any]:
 def gone_on(run: Path, folder: Path) -> str:
     if info(run).state == "done":
         return ""
-    resumable = states_in(run / "output", "zwx", per_epoch=STEPS)
+    found = states_in(run / "output", "zwx", per_epoch=STEPS)
+    resumable = [state for state in found if not state.fault]
     child = Child("resume", run)
     said = child.end(120)
     if info(run).state == "done":  # or it had come to its end unattended

@@ -165,3 +165,134 @@ def test_what_comes_out_of_an_archive_is_copied_where_links_were_asked_for(
     copied = tmp_path / "data/originals/fox/a.png"
     assert copied.is_file()
     assert not copied.is_symlink()
+
+
+def listing(*folders: Path) -> list[tuple[str, int]]:
+    """Everything there is, folders too, with its time."""
+    found = (path for folder in folders for path in [folder, *folder.rglob("*")])
+    return sorted((str(path), path.lstat().st_mtime_ns) for path in found)
+
+
+@pytest.fixture
+def albums(kohya: Path, tmp_path: Path, photo: Photo) -> Path:
+    """Folders as four programs leave them, each with pictures of qb_robin."""
+    for number in range(2):
+        words = f"qb_robin, {number}"
+        photo(tmp_path / f"named/10_qb_robin/{number}.jpg", (90, 80), number, caption=words)
+        photo(tmp_path / f"toolkit/{number}.jpg", (90, 80), number, caption=f"[trigger], {number}")
+        photo(tmp_path / f"musubi/{number}.png", (90, 80), number, caption=words)
+    for cache in (
+        "toolkit/_latent_cache/0_a.safetensors",
+        "musubi_cache/0_0090x0080_wan.safetensors",
+    ):
+        (tmp_path / cache).parent.mkdir()
+        (tmp_path / cache).write_bytes(b"a cache")
+    (tmp_path / "toolkit/.aitk_size.json").write_text("{}")
+    return tmp_path
+
+
+LYING = {
+    "named": {"named/10_qb_robin": 10},
+    "named/10_qb_robin": {"named/10_qb_robin": 10},
+    "album": {"album/img/30_qb_robin": 30, "album/img/5_qb_robin_sea": 5},
+    "album/img": {"album/img/30_qb_robin": 30, "album/img/5_qb_robin_sea": 5},
+    "toolkit": {"toolkit": 10},
+    "musubi": {"musubi": 10},
+}
+
+
+@pytest.mark.parametrize("album", LYING)
+def test_an_album_is_taken_over_as_it_lies_by_one_command(
+    album: str, albums: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = listing(
+        *(albums / name for name in ("named", "album", "toolkit", "musubi", "musubi_cache"))
+    )
+    project = albums / "project"
+    project.mkdir()
+    monkeypatch.chdir(project)
+    words = ["robin", "--preset", "sdxl", "--trigger", "qb_robin", "--album", str(albums / album)]
+    assert main(["new", *words]) == 0
+    told = capsys.readouterr().err
+    assert "as they lie" in told
+    assert "Next: lorakit dataset review recipes/robin.toml" in told
+    assert main(["dataset", "check", "recipes/robin.toml", "--json"]) == 0
+    faults = json.loads(capsys.readouterr().out)["faults"]
+    assert not [one for one in faults if one["rule"] in {"edited", "nested", "image-outside"}]
+    main(["dataset", "layout", "recipes/robin.toml", "--json"])
+    subsets = json.loads(capsys.readouterr().out)["subsets"]
+    found = {one["folder"]: one["repeats"] for one in subsets if not one["reg"]}
+    assert found == {Path(name).name: repeats for name, repeats in LYING[album].items()}
+    assert [one["folder"] for one in subsets if one["reg"]] == ["1_man"] * (album == "album")
+    assert main(["dataset", "add", "recipes/robin.toml", str(albums / album)]) == 0
+    assert "nothing was copied" in capsys.readouterr().err
+    assert (
+        listing(
+            *(albums / name for name in ("named", "album", "toolkit", "musubi", "musubi_cache"))
+        )
+        == before
+    )
+    assert sorted(path.name for path in project.rglob("*")) == [
+        ".recipe.schema.json",
+        "recipes",
+        "robin.toml",
+    ]
+    assert "cache_latents_to_disk = false" in (project / "recipes/robin.toml").read_text()
+
+
+def test_the_trigger_of_an_album_is_read_off_its_folders(
+    albums: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(albums)
+    assert main(["new", "robin", "--preset", "sdxl", "--album", "album"]) == 0
+    text = (albums / "recipes/robin.toml").read_text()
+    assert 'trigger = "qb_robin"' in text
+    assert 'path     = "album/img"' in text
+    assert 'reg_path = "album/reg"' in text
+    capsys.readouterr()
+    assert main(["new", "other", "--preset", "sdxl", "--album", "musubi"]) == 2  # nothing says it
+    assert "--album musubi --trigger" in capsys.readouterr().err
+
+
+def test_an_album_that_cannot_lie_as_it_does_is_refused(
+    albums: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(albums)
+    (albums / "deep/a/b").mkdir(parents=True)
+    shutil.copy(albums / "musubi/0.png", albums / "deep/a/b")
+    new = ["new", "robin", "--preset", "sdxl", "--trigger", "qb_robin", "--album"]
+    for name, word in {"deep": "lorakit dataset add", "nowhere": "no such folder"}.items():
+        assert main([*new, name]) == 1
+        assert word in capsys.readouterr().err
+    assert not (albums / "recipes").exists()
+
+
+def test_pictures_of_a_flat_album_are_edited_dropped_and_taken_back_where_they_lie(
+    albums: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(albums)
+    main(["new", "robin", "--preset", "sdxl", "--trigger", "qb_robin", "--album", "toolkit"])
+    main(["dataset", "check", "recipes/robin.toml"])
+    assert "--replace '[trigger]=qb_robin'" in capsys.readouterr().out
+    words = ["dataset", "caption", "recipes/robin.toml"]
+    assert main([*words, "--replace", "[trigger]=qb_robin", "--write"]) == 0
+    assert (albums / "toolkit/1.txt").read_text() == "qb_robin, 1\n"
+    assert main([*words, "--undo"]) == 0
+    assert main(["dataset", "drop", "recipes/robin.toml", "1.jpg"]) == 0
+    assert sorted(path.name for path in (albums / "toolkit").glob("?.*")) == ["0.jpg", "0.txt"]
+    assert main(["dataset", "drop", "recipes/robin.toml", "--back", "1.jpg"]) == 0
+    assert (albums / "toolkit/1.txt").read_text() == "[trigger], 1\n"
+    capsys.readouterr()
+    for asked in (["--repeats", "toolkit=20"], ["--steps", "500"]):
+        assert main(["dataset", "layout", "recipes/robin.toml", *asked]) == 1
+        assert "[dataset.subset.toolkit] num_repeats = " in capsys.readouterr().err
+
+
+def test_a_flat_folder_is_told_how_it_is_taken_over(
+    albums: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(albums)
+    assert main(["dataset", "check", "musubi"]) == 1
+    told = capsys.readouterr()
+    assert f"lorakit new NAME --preset P --trigger T --album {albums / 'musubi'}" in told.out
+    assert "PHOTOS" not in told.err

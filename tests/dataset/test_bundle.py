@@ -228,6 +228,21 @@ def test_recipe_lock_presets_and_a_script_go_along_and_are_put_in_place_there(
     assert (there / "recipes" / "maya.toml").read_text() == "# mine by now\n"
 
 
+def test_for_a_machine_with_a_web_page_alone_there_are_three_lines_to_paste(
+    recipe: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["dataset", "bundle", str(recipe), "--out", "my maya.zip", "--for-pod"]) == 0
+    lines = capsys.readouterr().out.splitlines()[-3:]
+    set_up, verify, train = lines
+    assert "source/.venv/bin" in set_up
+    assert verify == (
+        "lorakit dataset bundle verify 'my maya.zip' --unpack datasets/maya"
+        " && sh datasets/maya/project/start.sh"
+    )
+    assert "train recipes/maya.toml --set=dataset.path=datasets/maya" in train
+    assert subprocess.run(["sh", "-n"], input="\n".join(lines), text=True).returncode == 0
+
+
 def test_private_values_stay_at_home_and_so_does_their_recipe(
     recipe: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -11,8 +11,10 @@ import threading
 import time
 import urllib.error
 import urllib.request
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +39,13 @@ def make(root: Path, count: int) -> Path:
         ImageDraw.Draw(image).ellipse((100, 50, 200, 150), fill=(220, 180, 60))
         image.save(folder / f"{number:04d}.png")
         (folder / f"{number:04d}.txt").write_text(f"maya, picture {number}\n")
+    return root / "maya"
+
+
+def make_unlike(root: Path, count: int) -> Path:
+    """Pictures that nothing takes for copies of each other."""
+    for path in sorted((make(root, count) / "40_maya").glob("*.png")):
+        Image.effect_noise((12, 8), 90).resize((300, 200)).convert("RGB").save(path)
     return root / "maya"
 
 
@@ -367,7 +376,7 @@ def test_what_a_check_finds_stands_at_its_picture(tmp_path: Path) -> None:
     root = make(tmp_path, 3)
     (root / "40_maya/0002.txt").write_text("somebody, blue eyes, thin lips\n")
     found = ReviewSession(scan(root), trigger="maya").findings()
-    rules = {text.partition(":")[0] for text in found[2]}
+    rules = {one["text"].partition(":")[0] for one in found[2]}
     assert {"trigger-missing", "face-described"} <= rules
 
 
@@ -385,6 +394,59 @@ def test_flagged_pictures_are_named_by_check_and_dropped_together(
     main(["dataset", "check", str(root), "--all"])
     assert "0001.png" not in capsys.readouterr().out
     assert main(["dataset", "drop", str(root), "--flagged"]) == 0
+
+
+def test_check_ends_with_the_command_for_what_is_flagged(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = make(tmp_path, 3)
+    review = session_of(root)
+    review.leave()
+    review.mark(1, "flagged")
+    main(["dataset", "check", str(root)])
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.startswith(f"Next: lorakit dataset drop {root} --flagged ")
+    assert "1 picture" in last
+    review.drop(1, back=False)
+    main(["dataset", "check", str(root)])
+    assert "--flagged" not in capsys.readouterr().err
+
+
+def test_a_bundle_and_a_selection_can_go_without_what_is_flagged(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root, folder, out = (
+        make_unlike(tmp_path, 3),
+        tmp_path / "maya/40_maya",
+        str(tmp_path / "maya.zip"),
+    )
+    session_of(root).mark(1, "flagged")
+    main(["dataset", "bundle", str(root), "--out", out])
+    told = capsys.readouterr()
+    assert "3 pictures, 3 captions" in told.err + told.out
+    assert "1 of them is flagged" in told.err
+    main(["dataset", "bundle", str(root), "--out", out, "--skip-flagged"])
+    with zipfile.ZipFile(out) as bundle:
+        assert [name for name in bundle.namelist() if "0001" in name] == []
+        assert "40_maya/0002.png" in bundle.namelist()
+    words = ["--per-category", "9", "--skip-flagged", "--to", str(tmp_path / "best")]
+    main(["dataset", "select", str(root), *words])
+    copies = (tmp_path / "best").rglob("*.txt")
+    assert sorted(path.read_text() for path in copies) == ["maya, picture 0\n", "maya, picture 2\n"]
+    assert (folder / "0001.txt").exists()
+
+
+def test_prepare_drops_what_is_flagged_when_it_is_told_to(tmp_path: Path) -> None:
+    root = tmp_path / "data"
+    make_unlike(tmp_path, 3)
+    assert main(["dataset", "add", str(root), str(tmp_path / "maya/40_maya")]) == 0
+    prepare = ["dataset", "prepare", str(root), "--fit", "none", "--no-sheet"]
+    assert main(prepare) == 0
+    session_of(root).mark(1, "flagged")
+    assert main([*prepare, "--skip-flagged"]) == 0
+    assert sorted(path.name for path in root.glob("40_maya/*.jpg")) == ["0000.jpg", "0002.jpg"]
+    assert main(prepare) == 0
+    assert len([*root.glob("40_maya/*.jpg")]) == 2
 
 
 @pytest.mark.browser
@@ -425,5 +487,195 @@ def test_by_touch_pictures_are_flagged_dropped_and_their_captions_replaced(tmp_p
             time.sleep(0.05)
         assert (folder / "0002.txt").read_text() == "maya, picture 2\n"
         browser.close()
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=10) == 0
+
+
+@pytest.fixture
+def prepared(tmp_path: Path) -> Path:
+    """Three pictures, the first held sideways by its camera, the third hardly another than the
+    second, made by prepare.
+    """
+    for number, seed in enumerate((5, 9, 9)):
+        noise = Image.effect_noise((12, 9), 80 + seed).resize((400, 300)).convert("RGB")
+        if number == 2:
+            noise = Image.open(tmp_path / "photos/1.png").point(lambda value: value // 2 + 60)
+        exif = Image.Exif()
+        exif[0x0112] = 6 if number == 0 else 1
+        (tmp_path / "photos").mkdir(exist_ok=True)
+        noise.save(tmp_path / f"photos/{number}.png", exif=exif)
+        (tmp_path / f"photos/{number}.txt").write_text(f"maya, picture {number}\n")
+    root = tmp_path / "maya"
+    words = [["add", str(tmp_path / "photos"), "--repeats", "40", "--trigger", "maya"]]
+    for name, *more in [*words, ["prepare", "--fit", "none", "--no-sheet"]]:
+        assert main(["dataset", name, str(root), *more]) == 0
+    return root
+
+
+def size_of(path: Path) -> tuple[int, int]:
+    with Image.open(path) as image:
+        width, height = image.size
+    return width, height
+
+
+def test_a_crop_box_is_kept_in_the_datasets_file_and_used_by_prepare(
+    prepared: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    review = session_of(prepared)
+    first = review.items()[0]
+    assert (first["box"], first["recut"]) == (None, False)
+    review.crop(0, [0.1, 0.25, 0.6, 0.75])
+    assert read_remembered(prepared).crops == {"originals/maya/0.png": (0.1, 0.25, 0.6, 0.75)}
+    assert (review.items()[0]["box"], review.items()[0]["recut"]) == ((0.1, 0.25, 0.6, 0.75), True)
+    main(["dataset", "check", str(prepared)])
+    assert f"Next: lorakit dataset prepare {prepared} " in capsys.readouterr().err
+    assert main(["dataset", "prepare", str(prepared), "--no-sheet"]) == 0
+    assert size_of(prepared / "40_maya/0.jpg") == (150, 200)  # of 300x400, upright
+    review = session_of(prepared)
+    assert review.items()[0]["recut"] is False
+    review.crop(0, None)
+    assert read_remembered(prepared).crops == {}
+    assert main(["dataset", "prepare", str(prepared), "--no-sheet"]) == 0
+    assert size_of(prepared / "40_maya/0.jpg") == (300, 400)
+
+
+def test_the_original_is_shown_upright_for_cropping(prepared: Path) -> None:
+    data = session_of(prepared).original(0, 200)
+    with Image.open(BytesIO(data)) as image:
+        assert image.size == (150, 200)
+
+
+@pytest.mark.parametrize(
+    "box", [[-0.1, 0, 1, 1], [0, 0, 1.2, 1], [0.5, 0, 0.5, 1], [0.2, 0.1, 0.3], ["a", 0, 1, 1]]
+)
+def test_a_box_outside_its_picture_is_refused_with_a_clear_word(
+    prepared: Path, box: list[Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    server = Server(session_of(prepared))
+    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}).start()
+    status, said = call(server, "/crop/0", {"box": box})
+    server.shutdown()
+    server.server_close()
+    assert status == 422
+    assert "must lie inside its picture" in said.decode()
+    place = prepared / "prepare.toml"
+    before = place.read_text()
+    place.write_text(f'{before}\n[crops]\n"originals/maya/0.png" = {json.dumps(box)}\n')
+    assert main(["dataset", "prepare", str(prepared)]) == 1
+    told = capsys.readouterr().err
+    assert "originals/maya/0.png" in told
+    assert "must lie inside its picture" in told
+    assert "originals/maya/1.png" not in told
+
+
+def test_a_picture_that_prepare_did_not_make_has_no_box(server: Server) -> None:
+    assert "box" not in server.review.items()[0]
+    status, said = call(server, "/crop/0", {"box": [0, 0, 0.5, 1]})
+    assert status == 422
+    assert "prepare" in said.decode()
+
+
+def test_copies_are_named_with_the_picture_that_they_resemble(prepared: Path) -> None:
+    found = session_of(prepared).findings()
+    twins = {number: [one["twin"] for one in own if "twin" in one] for number, own in found.items()}
+    assert {number: own for number, own in twins.items() if own} == {1: [2], 2: [1]}
+
+
+def boxed(root: Path) -> tuple[float, ...]:
+    """The first picture's box, once it is there."""
+    deadline = time.monotonic() + 8
+    while not (crops := read_remembered(root).crops):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    return crops["originals/maya/0.png"]
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("width", [400, 1400])
+def test_a_crop_box_is_drawn_by_keyboard(prepared: Path, tmp_path: Path, width: int) -> None:
+    process, url = serving(prepared, tmp_path / "url")
+    with a_browser() as browser:
+        page = browser.new_page(viewport={"width": width, "height": 800})
+        page.goto(url)
+        until(page, "document.querySelector('#image').naturalWidth > 0")
+        page.keyboard.press("x")
+        until(page, "document.querySelector('#image').naturalHeight == 400")
+        for _ in range(10):
+            page.keyboard.press("Shift+ArrowLeft")  # smaller
+        page.keyboard.press("ArrowRight")  # moved
+        page.keyboard.press("ArrowRight")
+        assert page.evaluate("document.documentElement.scrollWidth") == width
+        page.screenshot(path=str(tmp_path / f"crop-keys-{width}.png"))
+        page.keyboard.press("Enter")
+        assert boxed(prepared) == pytest.approx((0.02, 0, 0.92, 1))
+        until(page, "document.querySelector('#saved').textContent.startsWith('crop kept')")
+        assert page.inner_text("#where") == "1 of 3"
+        page.keyboard.press("x")
+        page.keyboard.press("ArrowLeft")
+        page.keyboard.press("Escape")
+        page.keyboard.press("ArrowRight")  # the page's again
+        until(page, "document.querySelector('#where').textContent == '2 of 3'")
+        until(page, "document.querySelector('#twin img').naturalWidth > 0", 15)
+        left, right = (page.locator(one).bounding_box() for one in ("#image", "#twin img"))
+        assert right["x"] >= left["x"] + left["width"]  # side by side
+        assert right["x"] + right["width"] <= width
+        page.screenshot(path=str(tmp_path / f"twins-{width}.png"))
+    assert boxed(prepared) == pytest.approx((0.02, 0, 0.92, 1))
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=10) == 0
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("width", [400, 1400])
+def test_a_crop_box_is_drawn_moved_and_taken_away_by_touch(
+    prepared: Path, tmp_path: Path, width: int
+) -> None:
+    process, url = serving(prepared, tmp_path / "url")
+    with a_browser() as browser:
+        size = {"width": width, "height": 800}
+        page = browser.new_context(viewport=size, has_touch=True).new_page()
+        page.goto(url)
+        until(page, "document.querySelector('#image').naturalWidth > 0")
+        page.tap("#cut")
+        until(page, "!document.querySelector('#keep').hidden")
+        touch = page.context.new_cdp_session(page)
+
+        def drag(start: tuple[float, float], to: tuple[float, float]) -> None:
+            """A finger, in shares of the picture."""
+            at = page.locator("#image").bounding_box()
+            places = [start, ((start[0] + to[0]) / 2, (start[1] + to[1]) / 2), to]
+            points = [(at["x"] + x * at["width"], at["y"] + y * at["height"]) for x, y in places]
+            kinds, before = ("touchStart", "touchMove", "touchMove"), page.evaluate("`${cut}`")
+            while page.evaluate("`${cut}`") == before:  # a busy browser loses a touch
+                for kind, (x, y) in zip(kinds, points, strict=True):
+                    finger = {"type": kind, "touchPoints": [{"x": x, "y": y}]}
+                    touch.send("Input.dispatchTouchEvent", finger)
+                touch.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+                until(page, "grip === null")
+
+        drag((0.999, 0.999), (0.6, 0.5))  # by its corner
+        drag((0.3, 0.25), (0.4, 0.45))  # the whole of it
+        page.screenshot(path=str(tmp_path / f"crop-touch-{width}.png"))
+        page.click("#keep")
+        until(page, "document.querySelector('#keep').hidden")
+        assert boxed(prepared) == pytest.approx((0.1, 0.2, 0.7, 0.7), abs=0.02)
+        assert page.inner_text("#where") == "1 of 3"  # no page was turned
+        until(page, "document.querySelector('#saved').textContent.startsWith('crop kept')")
+        page.click("#cut")
+        until(page, "!document.querySelector('#keep').hidden")
+        drag((0.2, 0.8), (0.5, 0.95))  # outside the box: a new one
+        drag((0.35, 0.9), (0.35, 5))  # no further than the edge
+        page.click("#keep")
+        until(page, "document.querySelector('#keep').hidden")
+        deadline = time.monotonic() + 8
+        while boxed(prepared)[3] < 1:
+            assert time.monotonic() < deadline
+        assert boxed(prepared) == pytest.approx((0.2, 0.85, 0.5, 1), abs=0.02)
+        until(page, "document.querySelector('#keep').hidden")
+        page.click("#cut")
+        until(page, "!document.querySelector('#keep').hidden")
+        page.click("#whole")
+        while read_remembered(prepared).crops:
+            assert time.monotonic() < deadline + 8
     process.send_signal(signal.SIGINT)
     assert process.wait(timeout=10) == 0

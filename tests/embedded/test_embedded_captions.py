@@ -10,15 +10,15 @@ from typing import Any
 import pytest
 
 from lorakit.dataset.buckets import BucketRules, Chooser
-from lorakit.embedded.data.batches import epoch_batches, share
-from lorakit.embedded.data.captions import CaptionRules, process
-from lorakit.embedded.data.dataset import Dataset, Image, Subset, _caption
+from lorakit.embedded.data.batches import epoch_batches, process, share
+from lorakit.embedded.data.dataset import Dataset, Image, _caption
+from lorakit.embedded.data.dataset_config import Subset
 
 
 def said(caption: str, seed: int = 0, **rules: Any) -> str:
     return process(
         caption,
-        CaptionRules(**rules),
+        Subset(Path(), **rules),
         random.Random(seed),
         epoch=rules.pop("epoch", 1),
         step=0,
@@ -80,7 +80,7 @@ def test_the_secondary_separator_becomes_the_separator_at_the_end() -> None:
 
 
 def test_warm_up_lets_tags_in_one_after_the_other() -> None:
-    rules = CaptionRules(token_warmup_step=10, token_warmup_min=1)
+    rules = Subset(Path(), token_warmup_step=10, token_warmup_min=1)
     counts = [
         len(
             process(
@@ -97,19 +97,18 @@ def test_a_caption_is_the_files_first_line_without_its_mark_or_else_the_class_to
 ) -> None:
     (tmp_path / "a.txt").write_text("\ufeff a fox \n\n a dog\n", encoding="utf-8")
     plain, wild = (
-        Subset(tmp_path, 1, "fox", ".txt", CaptionRules(enable_wildcard=wildcard))
-        for wildcard in (False, True)
+        Subset(tmp_path, 1, "fox", enable_wildcard=wildcard) for wildcard in (False, True)
     )
     assert _caption(tmp_path / "a.png", plain) == "a fox"
     assert _caption(tmp_path / "a.png", wild) == "a fox\na dog"
     assert _caption(tmp_path / "b.png", plain) == "fox"
-    assert _caption(tmp_path / "b.png", Subset(tmp_path, 1, None, ".txt", CaptionRules())) == ""
+    assert _caption(tmp_path / "b.png", Subset(tmp_path)) == ""
 
 
 def dataset(sizes: list[tuple[int, int]], *, repeats: int = 3, batch_size: int = 2) -> Dataset:
     rules = BucketRules((128, 128), min=64, max=256)
     chooser = Chooser(rules)
-    subset = Subset(Path("3_fox"), repeats, "fox", ".txt", CaptionRules(), flip_aug=True)
+    subset = Subset(Path("3_fox"), repeats, "fox", flip_aug=True)
     images = tuple(
         Image(Path(f"{index}.png"), subset, "fox", size, chooser.choose(*size), repeats)
         for index, size in enumerate(sizes)

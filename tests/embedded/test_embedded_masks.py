@@ -16,8 +16,8 @@ from PIL import Image as Pillow  # noqa: E402
 
 from lorakit.dataset.buckets import Placement  # noqa: E402
 from lorakit.embedded.data.batches import Pick  # noqa: E402
-from lorakit.embedded.data.captions import CaptionRules  # noqa: E402
-from lorakit.embedded.data.dataset import Image, Subset  # noqa: E402
+from lorakit.embedded.data.dataset import Image  # noqa: E402
+from lorakit.embedded.data.dataset_config import Subset  # noqa: E402
 from lorakit.embedded.data.images import Masks, mask, pixels  # noqa: E402
 
 Train = Any
@@ -34,8 +34,7 @@ def noisy(width: int, height: int) -> bytes:
 
 def image(path: Path, **subset: Any) -> Image:
     at = Placement((64, 48), (75, 50), 0.0)
-    rules = CaptionRules()
-    return Image(path, Subset(path.parent, 1, None, ".txt", rules, **subset), "", (90, 60), at, 1)
+    return Image(path, Subset(path.parent, **subset), "", (90, 60), at, 1)
 
 
 @pytest.mark.parametrize("flip", [False, True])

@@ -14,8 +14,8 @@ torch = pytest.importorskip("torch")
 from PIL import Image as Pillow  # noqa: E402
 
 from lorakit.dataset.buckets import Placement  # noqa: E402
-from lorakit.embedded.data.captions import CaptionRules  # noqa: E402
-from lorakit.embedded.data.dataset import Image, Subset  # noqa: E402
+from lorakit.embedded.data.dataset import Image  # noqa: E402
+from lorakit.embedded.data.dataset_config import Subset  # noqa: E402
 from lorakit.embedded.data.images import pixels, size_ids  # noqa: E402
 from lorakit.errors import RecipeError  # noqa: E402
 
@@ -24,12 +24,7 @@ def placed(
     size: tuple[int, int], bucket: tuple[int, int], scaled: tuple[int, int], **subset: Any
 ) -> Image:
     return Image(
-        Path("one.png"),
-        Subset(Path(), 1, None, ".txt", CaptionRules(), **subset),
-        "",
-        size,
-        Placement(bucket, scaled, 0.0),
-        1,
+        Path("one.png"), Subset(Path(), **subset), "", size, Placement(bucket, scaled, 0.0), 1
     )
 
 

@@ -141,12 +141,12 @@ def test_the_passes_that_are_announced_are_the_passes_that_are_made(
 ) -> None:
     from tiny_bases import make_tiny
 
-    from lorakit.embedded.drawing.generate import Studio
     from lorakit.embedded.judging.measure import fill
+    from lorakit.embedded.models import Base
     from lorakit.judge.make import _passes
 
     base, folder = make_tiny("sd15", tmp_path / "base"), draw_pictures(tmp_path / "held")
-    lora, made, predict = lora_for(base, "sd15", tmp_path / "a.safetensors"), [0], Studio.predict
+    lora, made, predict = lora_for(base, "sd15", tmp_path / "a.safetensors"), [0], Base.predict
     size = {"size": [64, 64], "bucket": [64, 64], "scaled": [64, 64]}
     held = [{"file": str(one), "caption": "a", **size} for one in folder.glob("*.png")]
     jobs = [{"prompt": "a", "width": 64, "height": 64, "steps": 3, "scale": 2.0, "seed": 1}] * 2
@@ -166,11 +166,11 @@ def test_the_passes_that_are_announced_are_the_passes_that_are_made(
     }
     (tmp_path / "results.jsonl").touch()
 
-    def counted(self: Studio, noisy: Any, *rest: Any, **more: Any) -> Any:
+    def counted(self: Base, denoiser: Any, noisy: Any, *rest: Any, **more: Any) -> Any:
         made[0] += len(noisy)
-        return predict(self, noisy, *rest, **more)
+        return predict(self, denoiser, noisy, *rest, **more)
 
-    monkeypatch.setattr(Studio, "predict", counted)
+    monkeypatch.setattr(Base, "predict", counted)
     announced = _passes(order)
     fill(order)
     assert made[0] == announced

@@ -36,7 +36,7 @@ def test_a_pipeline_with_our_lora_predicts_what_we_predict(family: str, tmp_path
         base.load_encoders(torch.float32, "cpu"),
         base.tokenize(base.load_tokenizers(), ["a red fox"]),
     )
-    noisy, t = torch.randn(1, base.latent_channels, 8, 8), torch.tensor([500])
+    noisy, t = torch.randn(1, base.vae.config["latent_channels"], 8, 8), torch.tensor([500])
     sizes = torch.tensor([[64.0, 64, 0, 0, 64, 64]])
     with torch.no_grad():
         plain = base.predict(denoiser, noisy, t, told, time_ids=sizes)

@@ -45,7 +45,7 @@ def test_nothing_is_decided_while_somebody_else_trains_a_point(
     make_sweep: MakeSweep, maya: Path
 ) -> None:
     root, folder = maya.parents[1], make_sweep("network_dim=8,16")
-    me = Identity.of(os.getpid()).as_dict()
+    me = Identity.of(os.getpid()).to_json()
     left_run(root, "rank-01", state="running", supervisor=me, outcome={})
     left_run(root, "rank-02", state="stopped")
     with pytest.raises(LorakitError, match="rank-01 is still being trained by somebody else"):

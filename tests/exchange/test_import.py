@@ -154,14 +154,42 @@ def test_an_ai_toolkit_config_becomes_kohyas_words(tmp_path: Path) -> None:
     told, made = fates(found), recipe(found)
     assert made["trigger"] == "maya_char" and made["dataset"]["path"] == "/data"
     assert made["train"]["learning_rate"] == 1e-4 and made["train"]["optimizer_type"] == "AdamW8bit"
-    assert made["train"]["network_train_unet_only"] is True and made["train"]["resolution"] == "768"
+    assert (made["trainer"], made["model"]["base"]) == (
+        "ai-toolkit",
+        "hf:black-forest-labs/FLUX.1-dev",
+    )
+    assert made["dataset"]["resolutions"] == [512, 768]
+    assert made["dataset"]["subset"] == {"10_maya_char": {"num_repeats": 1}}
+    train = made["train"]
+    assert (train["fp8_base"], train["timestep_type"]) == (True, "sigmoid")
+    assert (train["enable_bucket"], train["gradient_checkpointing"]) == (True, True), "its defaults"
     assert made["sample"]["prompts"] == ["{trigger}, portrait"]
     assert told["config.process.0.train.madeup"][0] == "dropped"
     import yaml
 
     assert [path for path, _ in leaves(yaml.safe_load(TOOLKIT))] == [
-        one.source for one in found.fates
+        one.source for one in found.fates if "unsaid" not in one.source
     ]
+
+
+def test_an_ai_toolkit_config_of_a_family_that_it_alone_knows_is_put_in_kohyas_words(
+    tmp_path: Path,
+) -> None:
+    text = TOOLKIT.replace("arch: flux", "is_v3: true")
+    made = recipe(taken(write(tmp_path / "x.yaml", text), tmp_path))
+    assert (made["family"], "trainer" in made) == ("sd3", False)
+    assert made["train"]["network_train_unet_only"] is True
+    assert "fp8_base" not in made["train"] and "enable_bucket" not in made["train"]
+
+
+def test_a_start_script_of_ai_toolkits_is_read_with_its_config_and_its_seed(tmp_path: Path) -> None:
+    write(tmp_path / "config" / "x.yaml", TOOLKIT)
+    script = write(tmp_path / "go.sh", "cd /workspace\nSEED=7 python run.py config/x.yaml\n")
+    made = recipe(taken(script, tmp_path))
+    assert (made["name"], made["train"]["seed"]) == ("maya_flux", 7)
+    assert (
+        recipe(taken("python ai-toolkit/run.py config/x.yaml", tmp_path))["trigger"] == "maya_char"
+    )
 
 
 @pytest.mark.parametrize(
@@ -249,9 +277,17 @@ def test_a_windows_script_keeps_its_backslashes_and_variables(tmp_path: Path) ->
     assert made["dataset"]["path"] == "D:\\data\\maya"
 
 
-def test_a_flat_folder_is_not_moved_but_told(tmp_path: Path) -> None:
+def test_a_flat_folder_stays_and_is_the_dataset_itself(tmp_path: Path) -> None:
     found = taken(write(tmp_path / "d.toml", DATASET.format("pictures")), tmp_path, family="flux")
-    assert "must be called N_trigger" in fates(found)["datasets.0.subsets.0.image_dir"][1]
+    made = recipe(found)["dataset"]
+    assert made["path"] == "pictures"
+    assert made["subset"]["pictures"]["num_repeats"] >= 1
+    text = TOOLKIT.replace("/data/10_maya_char", "/data/maya").replace("repeats: 1", "repeats: 4")
+    made = recipe(taken(write(tmp_path / "aitk.yaml", text), tmp_path))["dataset"]
+    assert (made["path"], made["subset"]) == ("/data/maya", {"maya": {"num_repeats": 4}})
+    text = '[[datasets]]\nimage_directory = "/d/fox"\nnum_repeats = 3\ncache_directory = "/d/c"\n'
+    made = recipe(taken(write(tmp_path / "m.toml", text), tmp_path, family="wan22"))["dataset"]
+    assert (made["path"], made["subset"]) == ("/d/fox", {"fox": {"num_repeats": 3}})
 
 
 def test_a_folder_as_it_lies_is_taken_over_with_its_trigger(tmp_path: Path) -> None:
@@ -323,6 +359,9 @@ def test_a_family_that_lorakit_lacks_is_reported_and_no_recipe_written(
         ("broken.toml", "a = = 1", "cannot be read"),
         ("other.toml", "[tool]\nx = 1", "no setting that lorakit knows"),
         ("quote.sh", 'python train_network.py --seed "1', "never closed"),
+        ("five.toml", "[[datasets]]\nsubsets = 5", "no setting that lorakit knows"),
+        ("texts.toml", "[[datasets]]\nsubsets = ['a']", "no setting that lorakit knows"),
+        ("none.toml", "datasets = []", "nothing in it could be taken over"),
         ("empty.sh", "echo hello", "no training command"),
         ("x.ckpt", "PK", "pickled"),
     ],

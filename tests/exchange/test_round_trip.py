@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from plan_cases import CUDA, folder, sd15_base, weights
 
 from lorakit import tomllib
 from lorakit.cli.main import main
+from lorakit.families import FAMILIES
 from lorakit.plan.make import make_plan
 from lorakit.plan.model import Plan
 from lorakit.recipe.resolve import resolve
@@ -73,12 +77,15 @@ def said(plan: Plan) -> dict[str, Any]:
     }
 
 
+@pytest.mark.parametrize("sizes", ["", "resolutions = [512, 768]"])
 def test_what_we_export_is_taken_over_as_the_same_plan(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    sizes: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     root = tmp_path / "a project"
     root.mkdir()
     recipe = project(root)
+    text = recipe.read_text(encoding="utf-8").replace("[dataset]", f"[dataset]\n{sizes}")
+    recipe.write_text(text.replace('"512,768"', '"512"') if sizes else text, encoding="utf-8")
     monkeypatch.chdir(root)
     assert main(["export", "maya", "--to", "kohya", "--set", "launch.env.SECRET_THING=hush"]) == 0
     told = capsys.readouterr()
@@ -161,23 +168,23 @@ mixed_precision = "bf16"
 """
 
 
+@pytest.mark.parametrize("sizes", ["", "resolutions = [512, 768]"])
 def test_a_recipe_of_musubis_goes_out_and_in_with_its_three_commands(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    sizes: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from lorakit.families import FAMILIES
-
-    if "zimage" not in FAMILIES:
-        pytest.skip("lorakit has no Z-Image yet")
     names = [one.key for one in FAMILIES["zimage"].weights if one.required]
     for name in names:
         weights(
             tmp_path / f"{name}.safetensors", {"layers.0.attention.to_q.weight": ("BF16", (4, 4))}
         )
     folder(tmp_path / "datasets" / "maya" / "10_maya_char", [(512, 768), (768, 512)])
+    folder(tmp_path / "datasets" / "maya" / "3_maya_char_face", [(512, 512)])
     recipe = tmp_path / "recipes" / "maya.toml"
     recipe.parent.mkdir()
     recipe.write_text(
-        MUSUBI.format(weights="\n".join(f'{name} = "{name}.safetensors"' for name in names))
+        MUSUBI.format(
+            weights="\n".join(f'{name} = "{name}.safetensors"' for name in names)
+        ).replace("[dataset]", f"[dataset]\n{sizes}")
     )
     monkeypatch.chdir(tmp_path)
     assert main(["export", "maya", "--to", "musubi"]) == 0
@@ -193,3 +200,130 @@ def test_a_recipe_of_musubis_goes_out_and_in_with_its_three_commands(
     ours, theirs = said(second), said(first)
     assert ours["dataset.toml"] == theirs["dataset.toml"]
     assert {**ours["train.toml"], "output_name": "maya"} == theirs["train.toml"]
+
+
+AI_TOOLKIT = {
+    "flux": """
+preset = "flux-aitk"
+[dataset]
+path = "datasets/maya"
+resolutions = [768, 1024]
+[dataset.subset.10_maya_char]
+num_repeats = 4
+caption_dropout_rate = 0.2
+[train]
+optimizer_args = ["weight_decay=0.1", "betas=0.9,0.99"]
+max_train_steps = 40
+save_every_n_steps = 10
+[sample]
+prompts = ["{trigger}, portrait --w 640 --n blurry", "{trigger}: running --d 7"]
+""",
+    "wan22": """
+preset = "wan22-aitk"
+[dataset]
+path = "datasets/maya"
+[train]
+train_high_noise = false
+ema_decay = 0.99
+[sample]
+prompts = []
+""",
+    "sd15": """
+family = "sd15"
+trainer = "ai-toolkit"
+[dataset]
+path = "datasets/maya"
+[train]
+network_dim = 4
+learning_rate = 1e-3
+resolution = "512"
+enable_bucket = true
+mixed_precision = "no"
+save_precision = "float"
+lr_scheduler = "constant_with_warmup"
+lr_warmup_steps = 5
+max_train_steps = 20
+flip_aug = true
+seed = 7
+[sample]
+every_n_steps = 5
+at_first = true
+prompts = ["{trigger}"]
+""",
+}
+
+
+def toolkit_project(root: Path, family: str, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A recipe for ai-toolkit, and a checkout of it that has a stand-in for its run.py."""
+    checkout = root / "tools" / "ai toolkit"
+    (checkout / "toolkit").mkdir(parents=True)
+    (checkout / "toolkit" / "config_modules.py").touch()
+    shutil.copy(Path(__file__).parents[1] / "fakes" / "ai_toolkit_run.py", checkout / "run.py")
+    monkeypatch.setenv("LORAKIT_AI_TOOLKIT", str(checkout))
+    monkeypatch.setenv("LORAKIT_AI_TOOLKIT_PYTHON", sys.executable)
+    for name, sizes in (("10_maya_char", [(1024, 1024), (1200, 800)]), ("3_maya_char face", [])):
+        folder(root / "datasets" / "maya" / name, sizes or [(1024, 1024)])
+    base = "base.safetensors"
+    if family == "sd15":
+        sd15_base(root)
+    else:
+        base = "models/base"
+        (root / base).mkdir(parents=True)
+        (root / base / "model_index.json").write_text('{"_class_name": "FluxPipeline"}')
+    head = 'name = "maya"\ntrigger = "maya_char"\n'
+    recipe = root / "recipes" / "maya.toml"
+    recipe.parent.mkdir()
+    text = f'{head}{AI_TOOLKIT[family]}[model]\nbase = "{base}"\n'
+    recipe.write_text(text, encoding="utf-8")
+    return recipe
+
+
+@pytest.mark.parametrize("family", AI_TOOLKIT)
+def test_a_recipe_of_ai_toolkits_goes_out_and_in_as_the_same_plan(
+    family: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = toolkit_project(tmp_path, family, monkeypatch)
+    monkeypatch.chdir(tmp_path)
+    assert main(["export", "maya", "--to", "ai-toolkit", "--for", "cuda:24"]) == 0
+    assert "caches beside the pictures" in capsys.readouterr().err
+    out = tmp_path / "exports" / "maya"
+    assert sorted(one.name for one in out.iterdir()) == ["ai-toolkit.yaml", "train.sh"]
+    assert not any(str(tmp_path) in one.read_text(encoding="utf-8") for one in out.iterdir())
+    config = yaml.safe_load((out / "ai-toolkit.yaml").read_text(encoding="utf-8"))
+    (process,) = config["config"]["process"]
+    assert process["training_folder"] == "training"
+    places = [out / one["folder_path"] for one in process["datasets"]]
+    assert {one.resolve().name for one in places if one.is_dir()} == {
+        "10_maya_char",
+        "3_maya_char face",
+    }
+    assert (out / process["model"]["name_or_path"]).exists()
+    assert main(["import", str(out), "--name", "again"]) == 0
+    first, second = (planned(one, tmp_path) for one in (recipe, recipe.with_name("again.toml")))
+    ours, theirs = (yaml.safe_load(one.files["ai-toolkit.yaml"]) for one in (second, first))
+    assert ours["config"] == {**theirs["config"], "name": "again"}
+    assert second.commands == first.commands and second.steps.formula == first.steps.formula
+    assert (second.resolved.family, second.resolved.trigger) == (family, "maya_char")
+    assert "said again" not in capsys.readouterr().out
+
+
+def test_the_script_for_ai_toolkit_starts_it_with_the_seed_and_its_config(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    toolkit_project(tmp_path, "sd15", monkeypatch)
+    monkeypatch.chdir(tmp_path)
+    assert main(["export", "maya", "--to", "ai-toolkit", "--for", "cuda:24"]) == 0
+    place = tmp_path / "exports" / "maya"
+    (tmp_path / "tools" / "python").symlink_to(sys.executable)
+    env = {
+        **os.environ,
+        "PATH": f"{tmp_path / 'tools'}:{os.environ['PATH']}",
+        "AI_TOOLKIT": str(tmp_path / "tools" / "ai toolkit"),
+    }
+    done = subprocess.run(
+        ["sh", str(place / "train.sh")], capture_output=True, text=True, env=env, cwd="/"
+    )
+    assert done.returncode == 0, done.stderr
+    assert (place / "training" / "maya" / "maya.safetensors").is_file()
+    text = (place / "train.sh").read_text(encoding="utf-8")
+    assert text.splitlines()[-1] == 'SEED=7 python "$AI_TOOLKIT/run.py" ai-toolkit.yaml'

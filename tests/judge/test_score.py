@@ -9,7 +9,7 @@ from statistics import fmean
 
 import pytest
 
-from lorakit.judge.score import MeasuredCell, interval, judge, ratios, student
+from lorakit.judge.score import Cell, interval, judge, ratios, student
 from lorakit.runs.record import Judged
 
 BASE = {"held": [[0.2, 0.4]] * 8, "train": [[0.2, 0.4]] * 8, "drawn": [[0.0, 0.0]] * 3}
@@ -25,13 +25,13 @@ def cell(
     *,
     wobble: Sequence[float] = WOBBLE,
     train: float | None = None,
-) -> MeasuredCell:
+) -> Cell:
     """A cell whose losses are those of the base times e to the `gain`, a little different on each picture."""
     held = [[0.2 * math.exp(gain + w), 0.4 * math.exp(gain + w)] for w in wobble]
     losses: dict[str, Sequence[Sequence[float | None]]] = {"held": held, "drawn": [[drift] * 2] * 3}
     if train is not None:
         losses["train"] = [[0.2 * math.exp(train), 0.4 * math.exp(train)]] * len(wobble)
-    return MeasuredCell(f"{label}.safetensors", label, place, strength, losses)
+    return Cell(f"{label}.safetensors", label, place, strength, losses)
 
 
 def verdicts(found: Judged) -> Mapping[str, str]:
@@ -81,7 +81,7 @@ def test_cells_worse_than_the_base_are_named_broken_and_never_listed() -> None:
 
 
 def test_a_loss_that_is_not_finite_is_broken() -> None:
-    lost = MeasuredCell("a", "epoch 1", 0, 1.0, {"held": [[None, 0.1]] * 8, "drawn": [[None]]})
+    lost = Cell("a", "epoch 1", 0, 1.0, {"held": [[None, 0.1]] * 8, "drawn": [[None]]})
     found = judge(BASE, [lost, cell("epoch 2", 1, 1.0, -0.5)])
     assert verdicts(found) == {"epoch 1 1": "broken", "epoch 2 1": "listed"}
 
@@ -95,10 +95,7 @@ def test_under_three_held_out_pictures_nothing_is_ranked_but_broken_cells_are_st
     losses = [{**one.losses, "held": one.losses["held"][:count]} for one in (sound, broken)]
     losses[0]["train"] = [[0.1, 0.2]] * 8
     losses[1]["train"] = [[0.4, 0.9]] * 8
-    cells = [
-        MeasuredCell("a", "epoch 1", 0, 1.0, losses[0]),
-        MeasuredCell("b", "epoch 2", 1, 1.0, losses[1]),
-    ]
+    cells = [Cell("a", "epoch 1", 0, 1.0, losses[0]), Cell("b", "epoch 2", 1, 1.0, losses[1])]
     found = judge(base, cells)
     assert verdicts(found) == {"epoch 1 1": "unranked", "epoch 2 1": "broken"}
     assert not found.reason

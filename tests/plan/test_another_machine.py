@@ -12,9 +12,10 @@ import pytest
 from plan_cases import CUDA, folder, recipe, sd15_base
 
 from lorakit.cli.main import main
-from lorakit.machine import CARDS, GB, Gpu, machine_named
+from lorakit.machine import GB, Gpu, known_cards, machine_named
+from lorakit.plan.foreseen import Estimate
 from lorakit.plan.make import make_plan
-from lorakit.plan.model import Estimate, Verdict
+from lorakit.plan.model import Verdict
 
 ROOT = Path(__file__).parents[2]
 
@@ -87,9 +88,9 @@ def test_an_unknown_card_gets_the_nearest_and_is_usage(
 
 
 def test_every_name_of_the_table_is_a_card() -> None:
-    for name, (title, memory_gb, _) in CARDS.items():
-        (card,) = machine_named(name).gpus
-        assert (card.name, card.memory_bytes) == (title, memory_gb * 1_000_000_000)
+    for name, card in known_cards().items():
+        assert machine_named(name).gpus == (card,)
+    assert known_cards()["rtx4090"] == Gpu("RTX 4090", 24 * GB, 8.9)
 
 
 def test_a_card_without_bf16_is_named(tmp_path: Path) -> None:

@@ -8,14 +8,18 @@ from plan_cases import folder, recipe, weights
 
 from lorakit.dataset.scan import scan
 from lorakit.families import FAMILIES
-from lorakit.plan.estimate import CLIP_G, CLIP_L, estimate, lora_data_bytes, lora_layers, size_of
-from lorakit.plan.model import Estimate
+from lorakit.plan.estimate import CLIP_G, CLIP_L, data_bytes, estimate, lora_layers, size_of
+from lorakit.plan.foreseen import Estimate
 from lorakit.plan.steps import count_steps
 from lorakit.recipe.options import Options
 from lorakit.weights import anatomy
 from lorakit.weights.module_names import diffusers_names, rename
 from lorakit.weights.safetensors import write
 from lorakit.weights.sizes import base_of
+
+
+def lora_data_bytes(options: Options) -> int:
+    return data_bytes(options, lora_layers(options))
 
 
 def needs(root: Path, train: dict[str, Any] | None = None, **sections: Any) -> Estimate:

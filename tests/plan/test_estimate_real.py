@@ -10,7 +10,7 @@ import pytest
 from plan_cases import recipe
 
 from lorakit import proc
-from lorakit.plan.estimate import lora_data_bytes, lora_layers
+from lorakit.plan.estimate import data_bytes, lora_layers
 from lorakit.recipe.options import Options
 
 PROBE = Path(__file__).with_name("lora_probe.py")
@@ -72,5 +72,7 @@ def test_every_lora_has_the_modules_and_numbers_that_were_predicted(
             },
             family=case["family"],
         )
-        assert len(lora_layers(Options(resolved))) == real["modules"], case
-        assert lora_data_bytes(Options(resolved)) == 4 * real["numbers"], case
+        options = Options(resolved)
+        found = lora_layers(options)
+        assert len(found) == real["modules"], case
+        assert data_bytes(options, found) == 4 * real["numbers"], case

@@ -43,6 +43,8 @@ def project(root: Path, name: str, recipe: str) -> Path:
         '{"_class_name": "WanPipeline"}', encoding="utf-8"
     )
     base = flux() if name.startswith("flux") else sd(2048 if name.startswith("sdxl") else 768)
+    if name == "zimage":
+        base = dict.fromkeys(("noise_refiner.0.weight", "x_pad_token"), ("BF16", (4, 4)))
     weights(root / "models/base.safetensors", base)
     weights(
         root / "models/clip_l.safetensors", {"text_model.final_layer_norm.weight": ("F16", (768,))}

@@ -14,7 +14,7 @@ from plan_cases import folder, recipe
 
 from lorakit.dataset.scan import scan
 from lorakit.plan.estimate import estimate
-from lorakit.plan.model import Estimate
+from lorakit.plan.foreseen import Estimate
 from lorakit.plan.steps import count_steps
 from lorakit.recipe.options import Options
 

@@ -38,6 +38,28 @@ def test_another_familys_model_is_refused(tmp_path: Path, tensors: Any) -> None:
     assert rules(tmp_path) == ["model-family:error"]
 
 
+WAN = dict.fromkeys(("blocks.0.cross_attn.k.weight", "patch_embedding.weight"), ("BF16", (4, 4)))  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("family", "tensors", "wrong"),
+    [
+        ("wan21", WAN, False),
+        ("wan22", WAN, False),
+        ("zimage", WAN, True),
+        ("wan22", flux(), True),
+        ("flux_kontext", flux(), False),
+        ("flux2", flux(), True),
+    ],
+)
+def test_a_transformer_of_another_family_is_refused_for_musubi_too(
+    tmp_path: Path, family: str, tensors: Any, *, wrong: bool
+) -> None:
+    weights(tmp_path / "base.safetensors", tensors)
+    found = rules(tmp_path, family=family, trainer="musubi")
+    assert ("model-family:error" in found) is wrong
+
+
 @pytest.mark.parametrize("tensors", [LORA, VAE, CLIP])
 def test_a_part_is_not_taken_for_a_model(tmp_path: Path, tensors: Any) -> None:
     weights(tmp_path / "base.safetensors", tensors)

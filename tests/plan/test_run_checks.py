@@ -12,7 +12,7 @@ from lorakit.machine import Gpu, Machine
 from lorakit.plan.complete import completed
 from lorakit.plan.estimate import estimate
 from lorakit.plan.fit import verdict
-from lorakit.plan.model import Estimate
+from lorakit.plan.foreseen import Estimate
 from lorakit.plan.run_checks import package_faults, run_faults, tokenizer_faults
 from lorakit.plan.steps import count_steps
 from lorakit.recipe.options import Options

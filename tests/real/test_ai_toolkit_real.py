@@ -148,6 +148,23 @@ def test_a_transformer_is_trained_as_planned(toy: Path, family: str, files: set[
 
 
 @pytest.mark.slow
+def test_wan_is_trained_on_a_film_as_planned(toy: Path) -> None:
+    """So many frames, spread over the whole of it; the pictures beside it are one frame each."""
+    pytest.importorskip("av", reason='pip install "lorakit[video]"')
+    from films import film
+
+    film(toy / "datasets/fox/2_zxfox/walk.mp4", 25, size=(160, 96))
+    write(toy, "wan22", str(toy / "models/wan22"))
+    words = ("dataset.target_frames=[5]", "train_high_noise=false", "max_train_steps=3")
+    assert train(toy, *words, "save_every_n_steps=10") == 0
+    place, record = only_run(toy)
+    assert (record.state, record.outcome.step) == ("done", 3)
+    log = (place / "log.txt").read_text(encoding="utf-8", errors="replace")
+    assert "Found 2 videos and 6 images" in log  # two repeats of each
+    assert "x5f: 2 files" in log
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("family", ["sd15", "wan22"])
 def test_killed_and_resumed_it_makes_the_steps_that_were_left_at_their_rates(
     toy: Path, family: str
@@ -179,6 +196,74 @@ def test_killed_and_resumed_it_makes_the_steps_that_were_left_at_their_rates(
 
 def rates_of(place: Path) -> dict[int, float]:
     return {row["step"]: row["lr"] for row in progress_rows(place) if row.get("lr")}
+
+
+LOADED = """
+import json, os, sys
+sys.path.insert(0, os.environ["AI_TOOLKIT"])
+from toolkit.job import get_job
+process = get_job("ai-toolkit.yaml").process[0]
+print("LOADED " + json.dumps([
+    process.train_config.steps, process.train_config.lr, process.train_config.ema_config.use_ema,
+    process.network_config.linear, process.model_config.arch, process.save_config.save_every,
+    [[one.num_repeats, sorted(name for name in os.listdir(one.folder_path) if name[0] != ".")]
+     for one in process.dataset_configs],
+    os.path.realpath(process.save_root)]))
+"""
+
+
+def exported(toy: Path) -> tuple[Path, dict[str, str]]:
+    """The folder, and the environment its script wants."""
+    assert main(["export", "recipes/fox.toml", "--to", "ai-toolkit"]) == 0
+    env = {name: one for name, one in os.environ.items() if not name.startswith("LORAKIT_")}
+    python = Path(os.environ["LORAKIT_AI_TOOLKIT_PYTHON"]).parent
+    path = f"{python}:{env['PATH']}"
+    checkout = os.environ["LORAKIT_AI_TOOLKIT"]
+    return toy / "exports/fox", {**env, "PATH": path, "AI_TOOLKIT": checkout}
+
+
+@pytest.mark.parametrize(
+    ("family", "arch"), [("sd15", "sd1"), ("flux", "flux"), ("wan22", "wan22_14b")]
+)
+def test_its_own_loader_takes_what_is_exported(toy: Path, family: str, arch: str) -> None:
+    write(toy, family, str(DEMO) if family == "sd15" else f"models/{family}")
+    place, env = exported(toy)
+    told = subprocess.run(
+        ["python", "-c", LOADED], cwd=place, env=env, capture_output=True, text=True, check=False
+    )
+    line = next((one for one in told.stdout.splitlines() if one.startswith("LOADED ")), "")
+    assert line, told.stderr[-3000:]
+    pictures = [2, ["000.png", "000.txt", "001.png", "001.txt", "002.png", "002.txt"]]
+    saved = str((place / "training/fox").resolve())
+    assert json.loads(line[7:]) == [6, 1e-3, False, 4, arch, 2, [pictures], saved]
+
+
+@pytest.mark.slow
+def test_an_exported_folder_trains_without_lorakit_and_comes_back_as_the_same_plan(
+    toy: Path,
+) -> None:
+    place, env = exported(toy)
+    done = subprocess.run(
+        ["sh", str(place / "train.sh")],
+        cwd="/",
+        env=env,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    trained = place / "training/fox"
+    assert sorted(one.name for one in trained.glob("*.safetensors")) == ["fox.safetensors", "fox_000000002.safetensors", "fox_000000004.safetensors"]  # fmt: skip
+    assert step_in(trained / "fox_000000004.safetensors") == 4
+    assert main(["import", str(place), "--name", "again"]) == 0
+    assert main(["train", "recipes/again.toml"]) == 0
+    ours = next(toy.glob("runs/again/*/output/again.safetensors"))
+    assert tensors_of(ours) == tensors_of(trained / "fox.safetensors")
+
+
+def tensors_of(path: Path) -> bytes:
+    data = path.read_bytes()
+    return data[8 + int.from_bytes(data[:8], "little") :]
 
 
 @pytest.mark.slow

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from drawn_images import draw
+from plan_cases import weights
 
 from lorakit.catalogue.options import options
 from lorakit.catalogue.parsers import MUSUBI_SCRIPTS, read_musubi
@@ -21,6 +22,7 @@ from lorakit.report.scalars import read_scalars
 from lorakit.report.series import read_numbers
 from lorakit.runs.find import run_dirs
 from lorakit.runs.record import Record, read_record
+from lorakit.weights.identify import sniff
 from lorakit.weights.safetensors import read_header
 
 pytestmark = pytest.mark.real
@@ -137,6 +139,19 @@ def test_buckets_are_those_of_its_own_selector(musubi_tuner: Path, tmp_path: Pat
         assert [list(chooser.choose(wide, high).bucket) for wide, high in sizes] == theirs
 
 
+def test_each_transformer_is_known_by_the_names_of_its_weights(
+    musubi_tuner: Path, tmp_path: Path
+) -> None:
+    env = {"PYTHONPATH": os.pathsep.join((str(TOY), str(musubi_tuner / "src")))}
+    answer = ask([python(), str(HERE / "musubi_keys_probe.py")], timeout_s=300, cwd=tmp_path, env=env)  # fmt: skip
+    assert answer.code == 0, answer.err[-3000:]
+    known = json.loads(answer.out.splitlines()[-1])  # the scripts say something as they are read
+    assert len(known) == 8
+    for family, names in known.items():
+        path = weights(tmp_path / "base.safetensors", dict.fromkeys(names, ("BF16", (1,))))
+        assert sniff(path).family == family.partition(" ")[0], family
+
+
 # Trained.
 
 
@@ -181,6 +196,49 @@ def test_trained_as_planned_and_the_pictures_are_untouched(toy: Path) -> None:
         "lora_up.weight",
     }
     assert len(layers) == 2 * 7  # the toy's two layers, as in the full model's
+
+
+@pytest.mark.slow
+def test_wan_is_trained_on_films_and_pictures_as_planned(toy: Path) -> None:
+    pytest.importorskip("av", reason='pip install "lorakit[video]"')
+    from films import film
+
+    place = toy / "datasets/fox/2_zxfox"
+    film(place / "a.mp4", 25, size=(96, 64))
+    film(place / "b.webm", 13, size=(64, 96))
+    draw(place, [(96, 64)])
+    before = files_of(toy / "datasets")
+    file = toy / "recipes/fox.toml"
+    file.write_text(wan_recipe(file.read_text(encoding="utf-8")), encoding="utf-8")
+    assert main(["train", str(file)]) == 0
+    ((place, record),) = runs(toy)
+    assert files_of(toy / "datasets") == before
+    assert [one.state for one in record.commands] == ["done", "done", "done"]
+    assert (
+        record.outcome.step == record.steps.total == 2 * (2 + 2 + 1)
+    )  # two films, two pieces each
+    assert {path.name for path in (place / "cache").rglob("*_wan.safetensors")} == {
+        "000_0096x0064_wan.safetensors",
+        *(f"a_00000-0{length}_0096x0064_wan.safetensors" for length in ("05", "13")),
+        *(f"b_00000-0{length}_0064x0096_wan.safetensors" for length in ("05", "13")),
+    }
+    planned = {one.name for one in record.steps.checkpoints}
+    assert {path.name for path in (place / "output").iterdir()} - {"sample"} == planned
+    metadata = read_header(place / "output/fox.safetensors").metadata
+    assert metadata["modelspec.timestep_range"] == "0,875"
+    assert metadata["ss_steps"] == "10"
+
+
+def wan_recipe(text: str) -> str:
+    """The same for the toy's Wan 2.2, low noise; bf16 fails on a CPU there."""
+    for name in ("vae", "text_encoder", "base"):
+        own = {"vae": "wan_vae", "base": "wan"}.get(name, "wan_t5")
+        key = "t5" if name == "text_encoder" else name
+        text = text.replace(f'{name} = "models/{name}.', f'{key} = "models/{own}.')
+    text = text.replace('"zimage"', '"wan22"').replace('resolution = "128"', 'resolution = "96,64"')
+    text = text.replace('path = "datasets/fox"', 'path = "datasets/fox"\ntarget_frames = [5, 13]')
+    own = 'mixed_precision = "no"\nvae_dtype = "float32"\nmin_timestep = 0\nmax_timestep = 875'
+    return text.replace("max_train_steps = 8", f"max_train_epochs = 1\n{own}")
 
 
 @pytest.mark.slow

@@ -19,8 +19,9 @@ from safetensors import safe_open  # noqa: E402
 from safetensors.torch import load_file  # noqa: E402
 
 from lorakit.embedded.data import dataset, images  # noqa: E402
-from lorakit.embedded.data.captions import CaptionRules, process  # noqa: E402
+from lorakit.embedded.data.batches import process  # noqa: E402
 from lorakit.embedded.data.dataset import Image  # noqa: E402
+from lorakit.embedded.data.dataset_config import Subset  # noqa: E402
 from lorakit.embedded.network.lora import Dropout, Network, Shape  # noqa: E402
 from lorakit.embedded.training import noise  # noqa: E402
 from lorakit.embedded.training.objective import Objective  # noqa: E402
@@ -60,7 +61,7 @@ def told(sd_scripts: Path, folder: Path) -> Told:
 def test_captions_are_kohyas_word_for_word(told: Told) -> None:
     for number, more in enumerate(cases.CAPTION_RULES):
         said = {**cases.CAPTION, **more}
-        rules = CaptionRules(**{name: said[name] for name in CaptionRules.__dataclass_fields__})
+        rules = Subset(Path(), **said)
         for place, text in enumerate(cases.CAPTIONS):
             for seed in cases.SEEDS:
                 answer = process(
@@ -100,7 +101,7 @@ def shown(family: str, more: dict[str, Any], shape: tuple[int, ...]) -> tuple[Pr
     task = Task(args, world, base, (), seed=0, batches=1, epochs=1, prompts=())
     objective = Objective(task, nobody, nobody, nobody)
     words: Any = None
-    objective.predict = lambda noisy, t, told, **_more: base.predict(None, noisy, t, told)  # type: ignore[method-assign]
+    objective.predict = lambda noisy, t, told, **_more: base.predict(None, noisy, t, told)  # type: ignore[assignment]
     torch.manual_seed(2)
     return base, objective._losses(objective._drawn(latents, 1, None), words)
 

@@ -72,6 +72,14 @@ def test_the_committed_schema_is_what_the_catalogue_gives(name: str) -> None:
     assert json_text.read(schema_file(name)) == made, "python tools/make_schema.py"
 
 
+def test_a_file_of_several_families_is_described_as_each_of_them_means_it() -> None:
+    model = recipe_schema()["properties"]["model"]["properties"]
+    assert model["base"]["description"].startswith("The weights to train on")
+    said = model["text_encoder"]["description"]
+    assert "Qwen3 4B" in said
+    assert "Krea 2" in said
+
+
 @pytest.mark.parametrize(
     "path", sorted((ROOT / "recipes").glob("*.toml")), ids=lambda one: one.stem
 )

@@ -23,6 +23,7 @@ SHIPPED = (
     "flux-12gb",
     "flux-16gb",
     "flux-8gb",
+    "flux-kontext",
     "flux2",
     "flux2-klein-4b",
     "flux2-klein-9b",
@@ -32,6 +33,7 @@ SHIPPED = (
     "qwen-image",
     "qwen-image-12gb",
     "qwen-image-24gb",
+    "qwen-image-edit",
     "sd15",
     "sd15-anime",
     "sd15-cpu",
@@ -45,6 +47,7 @@ SHIPPED = (
     "sdxl-video-ready",
     "wan21",
     "wan22",
+    "wan22-films",
     "zimage",
 )
 IN_REPO = Path(__file__).parents[2] / "recipes"

@@ -58,6 +58,10 @@ def test_what_fits_is_kept_or_converted(option: Option, value: Any, fitted: Any)
     assert type(result.value) is type(fitted)
 
 
+def test_warm_up_steps_with_a_decimal_point_are_no_steps() -> None:
+    assert "is read as a share of the run" in fit(STEPS, 100.0).problem
+
+
 @pytest.mark.parametrize(
     ("option", "value", "hint"),
     [

@@ -16,12 +16,12 @@ from lorakit.machine import Gpu, Machine
 from lorakit.recipe.model import Resolved
 from lorakit.recipe.resolve import resolve
 from lorakit.rehearse import standin
-from lorakit.rehearse.possible import possible_here
 from lorakit.rehearse.rehearse import (
     draw_dataset,
     link_dataset,
     made_small,
     one_sample,
+    possible_here,
     prepare,
     spread,
     tells_the_time,
@@ -34,7 +34,7 @@ TINY = {"conv.weight": (2, 2)}
 @pytest.fixture(autouse=True)
 def tiny_stand_ins(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in standin.FILES:
-        monkeypatch.setitem(standin.FILES, name, standin.StandIn(name, lambda: TINY, "F16"))
+        monkeypatch.setitem(standin.FILES, name, standin.StandIn(lambda: TINY, "F16"))
 
 
 @pytest.fixture

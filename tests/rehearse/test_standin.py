@@ -79,7 +79,7 @@ def test_a_write_that_fails_leaves_nothing(tmp_path: Path) -> None:
 def test_a_stand_in_is_made_once_and_kept_in_the_cache(
     monkeypatch: pytest.MonkeyPatch, own_home: Path
 ) -> None:
-    monkeypatch.setitem(standin.FILES, "tiny", standin.StandIn("tiny", lambda: TENSORS, "F16"))
+    monkeypatch.setitem(standin.FILES, "tiny", standin.StandIn(lambda: TENSORS, "F16"))
     said: list[str] = []
     path = standin.stand_in("tiny", said.append)
     assert path.is_relative_to(own_home / ".cache" / "lorakit")
@@ -89,9 +89,7 @@ def test_a_stand_in_is_made_once_and_kept_in_the_cache(
 
 def test_no_room_is_said_before_anything_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(
-        standin.FILES,
-        "vast",
-        standin.StandIn("vast", lambda: {"x.weight": (1 << 25, 1 << 25)}, "F16"),
+        standin.FILES, "vast", standin.StandIn(lambda: {"x.weight": (1 << 25, 1 << 25)}, "F16")
     )
     with pytest.raises(SetupError, match="no room"):
         standin.stand_in("vast")

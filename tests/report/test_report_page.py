@@ -14,11 +14,11 @@ import pytest
 
 from lorakit.cli.main import main
 from lorakit.cli.terminal.ending import say_outcome
+from lorakit.recipe.model import Consent, Subject
 from lorakit.report import sections
 from lorakit.report.make import report_text
 from lorakit.report.pictures import Budget
 from lorakit.runs.outcome import Outcome
-from lorakit.runs.ran_from import ConsentGiven, SubjectShown
 from lorakit.runs.record import Record, read_record
 
 VOID = {"meta", "input", "img", "br", "link", "path", "line", "circle", "rect"}
@@ -100,8 +100,8 @@ def test_what_the_judge_found_has_a_part_of_its_own(make_run: Any) -> None:
 
 
 def test_the_page_says_who_is_shown_and_where_the_pictures_come_from() -> None:
-    consent = ConsentGiven("Maya Lind", "2026-11-28", "training")
-    subject = SubjectShown("person", "photos of <mine>", "CC BY 4.0", True, consent, {"for": "ada"})
+    consent = Consent("Maya Lind", "2026-11-28", "training")
+    subject = Subject("person", "photos of <mine>", "CC BY 4.0", True, consent, {"for": "ada"})
     html = sections.origins(Record(notes="second try", subject=subject))
     for words in (
         *("second try", "person, a real person", "photos of &lt;mine&gt;", "CC BY 4.0"),

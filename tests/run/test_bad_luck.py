@@ -23,15 +23,14 @@ from lorakit.events import Event
 from lorakit.plan.model import Plan
 from lorakit.processes import Identity, members
 from lorakit.run import queue
-from lorakit.run.child import Patience
 from lorakit.run.resume.adopt import adopt, close_dead_run
 from lorakit.run.train import train
+from lorakit.run.watch.supervise import STOP_REQUEST
 from lorakit.runs.find import info, last_progress, live_state
 from lorakit.runs.outcome import Outcome
 from lorakit.runs.record import read_record
 
 pytestmark = pytest.mark.slow
-QUICK = Patience(0.3, 0.3)
 ON_SCREEN = """import pickle, sys
 from lorakit.cli.terminal.ending import say_outcome
 from lorakit.cli.terminal.screen import screen
@@ -70,9 +69,7 @@ def start(tmp_path: Path) -> Callable[..., subprocess.Popen[str]]:
 
 
 def leader(plan: Plan) -> Identity:
-    found = read_record(plan.run_dir).process.identity
-    assert found is not None
-    return found
+    return read_record(plan.run_dir).process
 
 
 def test_lorakit_killed_the_training_goes_on_and_is_taken_over(make_plan: Any, start: Any) -> None:
@@ -290,12 +287,14 @@ def test_two_trainings_of_one_recipe_at_once_do_not_meet(make_plan: Any, start: 
     assert lorakit.communicate(timeout=30)[0].strip() == "done"
 
 
+@pytest.mark.usefixtures("quick")
 def test_an_adopted_run_can_be_stopped(make_plan: Any, start: Any) -> None:
     plan = make_plan("ignores_interrupt.py", steps=400, pause=0.05)
     lorakit = start(plan)
     lorakit.kill()
     lorakit.communicate()
-    outcome = adopt(plan.run_dir, stop=True, patience=QUICK)
+    (plan.run_dir / STOP_REQUEST).write_text('{"mode": "now"}')
+    outcome = adopt(plan.run_dir)
     assert outcome.state == "stopped"
     assert live_state(read_record(plan.run_dir)) == "stopped"
 

@@ -10,16 +10,14 @@ import pytest
 
 import lorakit
 from lorakit import tomllib
+from lorakit.recipe.model import Setting
 from lorakit.run.diagnose import diagnose, symptoms, unwrapped
 from lorakit.runs.outcome import Outcome
-from lorakit.runs.ran_from import SettingUsed
 from lorakit.runs.record import Diagnosis, Ending, Record
 
 RUN_DIR = Path("runs/fox/20260101-120000")
 FAILED = Record(
-    state="failed",
-    recipe="recipes/fox.toml",
-    settings={"train": {"learning_rate": SettingUsed(1e-4)}},
+    state="failed", recipe="recipes/fox.toml", settings={"train": {"learning_rate": Setting(1e-4)}}
 )
 
 
@@ -60,9 +58,12 @@ def test_every_pattern_of_the_table_is_met_by_some_text() -> None:
 
 
 def test_what_the_plan_is_said_to_name_beforehand_is_a_rule_of_its_own() -> None:
-    code = "".join(
-        path.read_text(encoding="utf-8") for path in Path(lorakit.__file__).parent.rglob("*.py")
-    )
+    pages = [
+        path
+        for kind in ("*.py", "options.toml")
+        for path in Path(lorakit.__file__).parent.rglob(kind)
+    ]
+    code = "".join(path.read_text(encoding="utf-8") for path in pages)
     assert {
         failure["plan"]
         for failure in FAILURES
@@ -106,7 +107,7 @@ def test_the_end_of_the_log_wins_over_an_old_warning() -> None:
     ],
 )
 def test_nan_has_the_likeliest_remedy_first(settings: dict[str, object], remedy: str) -> None:
-    train = {key: SettingUsed(value) for key, value in settings.items()}
+    train = {key: Setting(value) for key, value in settings.items()}
     outcome = failed(replace(FAILED, settings={"train": train}), nan=True)
     assert diagnose(["steps: 1/2 avr_loss=nan"], outcome).remedy.endswith(remedy)
 

@@ -22,7 +22,6 @@ from lorakit.cli.main import main
 from lorakit.errors import LorakitError
 from lorakit.events import Event
 from lorakit.owner import Owned
-from lorakit.run.child import Patience
 from lorakit.run.resume.adopt import adopt
 from lorakit.run.resume.stages import resume_run
 from lorakit.run.train import own_run, train
@@ -123,7 +122,7 @@ def test_of_two_resumes_one_trains(make_plan: Any, project: Path) -> None:
             trainer="embedded",
             run=f"20260101-12000{trial}",
         )
-        stopped = train(plan, emit=ctrl_c_at(5), patience=Patience(20, 20))
+        stopped = train(plan, emit=ctrl_c_at(5))
         assert stopped.state == "interrupted"
         name = f"fox/{plan.run_dir.name}"
         ends = AtOnce(project, f"resume {name} --anyway", f"resume {name} --anyway").ends()

@@ -144,7 +144,7 @@ def left_by_a_killed_queue(root: Path, state: str) -> Path:
     """A run that its queue had begun, and that somebody else has had in hand since."""
     run = root / "runs" / "fox" / "20260101-120000"
     run.mkdir(parents=True, exist_ok=True)
-    me = Identity.of(os.getpid()).as_dict()
+    me = Identity.of(os.getpid()).to_json()
     data = {"schema": 1, "name": "fox", "state": state, "supervisor": me}
     (run / "record.json").write_text(json.dumps({**data, "outcome": {"step": 9, "total": 9}}))
     return run

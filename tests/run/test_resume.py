@@ -21,7 +21,6 @@ from hypothesis import strategies as st
 from lorakit.cli.main import main
 from lorakit.errors import LorakitError
 from lorakit.events import Event
-from lorakit.run.child import Patience
 from lorakit.run.resume.adopt import close_dead_run
 from lorakit.run.resume.stages import resume_run
 from lorakit.run.train import train
@@ -34,8 +33,6 @@ from lorakit.trainers.continuation import AT_MOST, Continuation, Paused
 from lorakit.trainers.kohya.trainer import Kohya
 from lorakit.trainers.run_files import changed_toml
 from lorakit.weights.finite import inspect
-
-QUICK = Patience(0.3, 0.3)
 
 
 class Shape(NamedTuple):
@@ -209,9 +206,10 @@ def ctrl_c_at(step: int) -> Any:
 
 
 def interrupted_at(plan: Any, step: int) -> None:
-    assert train(plan, emit=ctrl_c_at(step), patience=Patience(20, 20)).state == "interrupted"
+    assert train(plan, emit=ctrl_c_at(step)).state == "interrupted"
 
 
+@pytest.mark.usefixtures("quick")
 @pytest.mark.parametrize(
     ("steps", "per_epoch", "every", "accumulation"),
     [(24, 8, None, 1), (24, 8, 4, 1), (21, 8, 4, 1), (24, 8, 6, 2), (20, 8, 5, 1), (23, 8, 4, 2)],
@@ -227,7 +225,6 @@ def test_a_resumed_run_ends_with_the_planned_step_and_continuous_names(
     outcome = resume_run(
         plan.run_dir,
         emit=lambda event: notes.append(event.text or "") if event.kind == "note" else None,
-        patience=QUICK,
     )
     assert (outcome.state, outcome.ending.step, outcome.ending.reason) == ("done", steps, "")
     output = plan.run_dir / "output"
@@ -253,12 +250,13 @@ def test_a_resumed_run_ends_with_the_planned_step_and_continuous_names(
     }
 
 
+@pytest.mark.usefixtures("quick")
 def test_it_can_be_interrupted_and_resumed_again(kohya_like: Any) -> None:
     plan = kohya_like(steps=32, per_epoch=8, every=4, hold_at="11,23")
     interrupted_at(plan, 10)
 
-    assert resume_run(plan.run_dir, emit=ctrl_c_at(22), patience=QUICK).state == "interrupted"
-    outcome = resume_run(plan.run_dir, patience=QUICK)
+    assert resume_run(plan.run_dir, emit=ctrl_c_at(22)).state == "interrupted"
+    outcome = resume_run(plan.run_dir)
     assert (outcome.state, outcome.ending.step) == ("done", 32)
     record = read_record(plan.run_dir)
     first, second = (part.from_step for part in record.parts)
@@ -275,17 +273,19 @@ def test_it_can_be_interrupted_and_resumed_again(kohya_like: Any) -> None:
     ]
 
 
+@pytest.mark.usefixtures("quick")
 def test_a_part_inside_the_first_epoch_is_gathered_like_any_other(kohya_like: Any) -> None:
     """Its file names need no correction, so nothing but the place differs."""
     plan = kohya_like(steps=32, per_epoch=32, every=4, hold_at="6,14")
     interrupted_at(plan, 5)
-    outcome = resume_run(plan.run_dir, emit=ctrl_c_at(13), patience=QUICK)
+    outcome = resume_run(plan.run_dir, emit=ctrl_c_at(13))
     assert outcome.state == "interrupted"
     assert "fox-step00000012.safetensors" in {path.name for path in outcome.saved}
-    assert resume_run(plan.run_dir, patience=QUICK).state == "done"
+    assert resume_run(plan.run_dir).state == "done"
     assert [part.from_step for part in read_record(plan.run_dir).parts] == [4, 12]
 
 
+@pytest.mark.usefixtures("quick")
 def test_a_resumed_part_asked_to_stop_ends_at_a_planned_checkpoint(kohya_like: Any) -> None:
     """Going on from step 8 the script saves every 2 steps, so that it meets the planned 12; what it saves between is not kept."""
     plan = kohya_like(steps=24, per_epoch=8, every=6, hold_at="11")
@@ -299,21 +299,20 @@ def test_a_resumed_part_asked_to_stop_ends_at_a_planned_checkpoint(kohya_like: A
         if event.kind == "started":
             (plan.run_dir / "stop.json").write_text('{"mode": "save"}')
 
-    outcome = resume_run(plan.run_dir, emit=stop, patience=QUICK)
+    outcome = resume_run(plan.run_dir, emit=stop)
     assert outcome.state == "stopped"
     assert [path.name for path in outcome.saved] == ["fox-step00000012.safetensors"]
     assert states_in(plan.run_dir / "output", "fox", per_epoch=8)[-1].step == 12
 
 
+@pytest.mark.usefixtures("quick")
 def test_a_half_written_state_is_passed_over(kohya_like: Any) -> None:
     plan = kohya_like(steps=24, per_epoch=8, every=3, hold_at="15")
     interrupted_at(plan, 14)
     *_, before, newest = states_in(plan.run_dir / "output", "fox", per_epoch=8)
     (newest.path / "optimizer.bin").write_bytes(b"")
     notes: list[str] = []
-    outcome = resume_run(
-        plan.run_dir, emit=lambda event: notes.append(event.text or ""), patience=QUICK
-    )
+    outcome = resume_run(plan.run_dir, emit=lambda event: notes.append(event.text or ""))
     assert outcome.state == "done"
     assert f"going on from step {before.step} ({before.path.name})" in notes
 
@@ -359,6 +358,7 @@ def test_what_cannot_be_resumed_says_why(
     assert "has no intact state to go on from." in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("quick")
 def test_the_record_keeps_the_secrets_out_and_the_rest_of_the_environment_in(
     kohya_like: Any,
 ) -> None:
@@ -371,7 +371,7 @@ def test_the_record_keeps_the_secrets_out_and_the_rest_of_the_environment_in(
         "TOKENIZERS_PARALLELISM": "false",
         "WANDB_API_KEY": "(not recorded)",
     }
-    assert resume_run(plan.run_dir, patience=QUICK).state == "done"
+    assert resume_run(plan.run_dir).state == "done"
 
 
 def test_a_resumed_run_that_ended_unseen_has_its_new_lora(make_plan: Any) -> None:

@@ -15,12 +15,11 @@ import pytest
 from lorakit.cli.main import main
 from lorakit.cli.watch import curve
 from lorakit.events import Event
-from lorakit.run.child import Patience
 from lorakit.run.train import train
 from lorakit.runs.find import live_state
 from lorakit.runs.record import SavedState, read_record
 
-QUICK = Patience(0.3, 0.3)
+pytestmark = pytest.mark.usefixtures("quick")
 
 
 @pytest.fixture(autouse=True)
@@ -46,7 +45,7 @@ def beside(plan: Any, *argv: str, at: int = 2) -> tuple[Any, list[int]]:
             threads.append(threading.Thread(target=lambda: codes.append(_typed(*argv))))
             threads[0].start()
 
-    outcome = train(plan, emit=report, patience=QUICK)
+    outcome = train(plan, emit=report)
     for thread in threads:
         thread.join(10)
     return outcome, codes

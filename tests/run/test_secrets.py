@@ -208,10 +208,10 @@ def test_the_shown_command_takes_private_values_from_the_shell(
 def test_a_resume_takes_private_values_from_the_recipe_of_today(project: Path) -> None:
     main(["train", "recipes/maya.toml", DATABASE])
     (run,) = project.glob("runs/maya/*")
-    env = job_of_record(run, read_record(run)).env
+    env = job_of_record(read_record(run)).env
     assert env["WANDB_API_KEY"] == PLANTED["in the recipe"]
     assert env["AWS_KEY"] == PLANTED["in the preset"]
     assert "DATABASE_PWD" not in env  # it was typed, so it must be in the environment
     assert "(not recorded)" not in env.values()
     (project / "recipes/maya.toml").unlink()
-    assert "WANDB_API_KEY" not in job_of_record(run, read_record(run)).env
+    assert "WANDB_API_KEY" not in job_of_record(read_record(run)).env

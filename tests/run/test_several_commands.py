@@ -22,7 +22,6 @@ from lorakit.cli.main import main
 from lorakit.events import Event
 from lorakit.plan.model import Plan
 from lorakit.run import train as launching
-from lorakit.run.child import Patience
 from lorakit.run.resume.adopt import adopt
 from lorakit.run.resume.next_command import next_command
 from lorakit.run.resume.stages import resume_run
@@ -34,7 +33,6 @@ from lorakit.trainers import table
 from lorakit.trainers.base import Start
 from lorakit.trainers.table import TRAINERS, trainer
 
-QUICK = Patience(2.0, 0.5)
 LEADS = "leads_three_commands.py"
 
 
@@ -139,7 +137,7 @@ def test_ctrl_c_in_the_first_command_ends_all_and_resume_goes_on_in_the_same_run
     several: MakePlan,
 ) -> None:
     plan = several(latents=("40", "0.1"))
-    outcome = train(plan, emit=interrupt_in("latents (1 of 3)"), patience=QUICK)
+    outcome = train(plan, emit=interrupt_in("latents (1 of 3)"))
     assert (outcome.state, outcome.ending.reason) == (
         "interrupted",
         "interrupted in latents (1 of 3)",
@@ -164,7 +162,7 @@ def test_stop_in_the_first_command_ends_it_at_once(
         if event.kind == "command" and not (plan.run_dir / STOP_REQUEST).exists():
             threading.Thread(target=main, args=(["stop", "fox"],)).start()
 
-    outcome = train(plan, emit=ask, patience=QUICK)
+    outcome = train(plan, emit=ask)
     assert (outcome.state, outcome.ending.reason) == (
         "stopped",
         "stopped on request in latents (1 of 3)",
@@ -195,7 +193,7 @@ def test_a_resumed_training_makes_its_caches_again_only_where_they_changed(
         if event.kind == "step" and event.step == 6:
             os.kill(os.getpid(), signal.SIGINT)
 
-    assert train(plan, emit=stop, patience=QUICK).state == "interrupted"
+    assert train(plan, emit=stop).state == "interrupted"
     outcome = resume_run(plan.run_dir)
     record = read_record(plan.run_dir)
     assert outcome.state == "done", outcome.ending.reason
@@ -250,7 +248,7 @@ def test_kohya_and_the_embedded_trainer_launch_one_command_themselves(
     start = Start("python", ("--cpu",), "train.py", plan.run_dir)
     (only,) = trainer(name).commands(None, start)  # type: ignore[arg-type]
     assert only.argv[:4] == ("python", "-m", "accelerate.commands.launch", "--cpu")
-    assert launching.job_of(plan).argv == plan.argv
+    assert [one.argv for one in launching.job_of(plan).commands] == [plan.argv]
     train(plan)
     assert read_record(plan.run_dir).commands == ()
     assert '"commands"' not in (plan.run_dir / "record.json").read_text()

@@ -21,7 +21,6 @@ from lorakit.plan.model import Plan
 from lorakit.proof.pair import compare_runs
 from lorakit.recipe.model import Setting
 from lorakit.report.make import report_text
-from lorakit.run.child import Patience
 from lorakit.run.resume.adopt import close_dead_run
 from lorakit.run.resume.next_command import next_command
 from lorakit.run.resume.stages import resume_run, train_stages
@@ -29,8 +28,6 @@ from lorakit.runs.find import find_run, info, last_progress, progress_rows, run_
 from lorakit.runs.outcome import Outcome
 from lorakit.runs.record import read_record
 from lorakit.runs.registry import rows_of_runs
-
-QUICK = Patience(0.3, 0.3)
 
 
 @pytest.fixture
@@ -181,10 +178,9 @@ def test_two_runs_are_compared_stage_by_stage(plans: Any, project: Path) -> None
     ]
 
 
+@pytest.mark.usefixtures("quick")
 def test_a_stage_that_fails_ends_the_run_and_says_which(plans: Any, project: Path) -> None:
-    outcome = train_stages(
-        plans(faces={"fake": "out_of_memory.py", "trainer": "kohya"}), patience=QUICK
-    )
+    outcome = train_stages(plans(faces={"fake": "out_of_memory.py", "trainer": "kohya"}))
     run_dir = project / "runs/fox/20260101-120000"
     assert (outcome.state, outcome.lora) == ("failed", None)
     assert outcome.ending.reason.startswith(
@@ -204,7 +200,7 @@ def test_a_run_stopped_in_its_first_stage_goes_on_there_and_then_with_the_next(
     plans: Any, project: Path
 ) -> None:
     run_dir = project / "runs/fox/20260101-120000"
-    outcome = train_stages(plans(faces=SLOW), emit=interrupt_at(5), patience=Patience(5, 5))
+    outcome = train_stages(plans(faces=SLOW), emit=interrupt_at(5))
     assert (outcome.state, outcome.ending.total) == ("interrupted", 66)
     assert outcome.ending.reason.startswith("stage faces (1 of 2): interrupted at step ")
     assert info(run_dir).state == "interrupted"
@@ -228,7 +224,7 @@ def test_a_run_stopped_in_its_second_stage_leaves_the_first_alone(
     plans: Any, project: Path
 ) -> None:
     run_dir = project / "runs/fox/20260101-120000"
-    outcome = train_stages(plans(all=SLOW), emit=interrupt_at(9), patience=Patience(5, 5))
+    outcome = train_stages(plans(all=SLOW), emit=interrupt_at(9))
     assert outcome.ending.reason.startswith("stage all (2 of 2): interrupted")
     assert (outcome.ending.step or 0) >= 9 and outcome.log.parent.name == "2-all"
     stamp = (run_dir / "1-faces/output/fox.safetensors").stat().st_mtime_ns
@@ -238,9 +234,10 @@ def test_a_run_stopped_in_its_second_stage_leaves_the_first_alone(
     assert read_record(run_dir).state == "done"
 
 
+@pytest.mark.usefixtures("quick")
 def test_a_stage_that_saved_nothing_begins_again(plans: Any, project: Path) -> None:
     made = plans(faces={"fake": "dies_silently.py", "trainer": "kohya"})
-    assert train_stages(made, patience=QUICK).state == "failed"
+    assert train_stages(made).state == "failed"
     run_dir = project / "runs/fox/20260101-120000"
     record = json.loads((run_dir / "1-faces/record.json").read_text())
     record["command"][1] = record["command"][1].replace("dies_silently", "trains")
@@ -314,10 +311,11 @@ def test_where_lorakit_died_in_a_stage_everybody_names_the_next_command(
     assert capsys.readouterr().err == ""
 
 
+@pytest.mark.usefixtures("quick")
 def test_a_stage_that_died_before_it_saved_anything_begins_again(plans: Any, project: Path) -> None:
     """Its record says running: nobody was left to write down its end."""
     made = plans(faces={"fake": "dies_silently.py", "trainer": "kohya"})
-    assert train_stages(made, patience=QUICK).state == "failed"
+    assert train_stages(made).state == "failed"
     run_dir = project / "runs/fox/20260101-120000"
     for path in (run_dir / "record.json", run_dir / "1-faces/record.json"):
         record = json.loads(path.read_text())

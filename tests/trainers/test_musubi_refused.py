@@ -75,8 +75,11 @@ def wrongly_typed(root: Path) -> None:
         (emptied, "2_fox"),
         (lambda root: (root / "datasets/fox/2_fox/000.png").write_bytes(b"no picture"), "000.png"),
         (lambda root: (root / "datasets/fox/2_fox/000.txt").unlink(), "without a caption file"),
-        (a_twin, "000 is there twice"),
-        (lambda root: (root / "datasets/fox/2_fox/walk.mp4").write_bytes(b"x"), "is a film"),
+        (a_twin, "000.jpg and 000.png share one caption"),
+        (
+            lambda root: (root / "datasets/fox/2_fox/walk.mp4").write_bytes(b"x"),
+            "is a film, and this model is trained on pictures",
+        ),
         (misspelt, "Did you mean network_alpha?"),
         (wrongly_typed, "max_grad_norm"),
     ],

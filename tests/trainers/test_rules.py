@@ -8,11 +8,16 @@ from typing import Any
 
 import pytest
 
+from lorakit import tomllib
 from lorakit.catalogue.bounds import BOUNDS
 from lorakit.catalogue.options import options
 from lorakit.families import FAMILIES, run_by
 from lorakit.machine import Gpu, Machine
+from lorakit.plan.complete import completed
+from lorakit.plan.make import as_sent
+from lorakit.plan.weights import weight_files
 from lorakit.recipe.model import Resolved, Setting
+from lorakit.recipe.options import Options
 from lorakit.trainers.kohya.rules import RULES, captions, launch, model
 from lorakit.trainers.rule import Rule
 from lorakit.trainers.table import trainer
@@ -72,9 +77,10 @@ def judge(
         model=said(model),
         dataset=said({"subset": subset} if subset else None),
     )
+    weights, _ = weight_files(Options(resolved))
+    sent = as_sent(completed(Options(resolved), Path("/p/run"), weights), resolved)
     return {
-        fault.rule: f"{fault.severity} {fault}"
-        for fault in trainer("kohya").check(resolved, machine)
+        fault.rule: f"{fault.severity} {fault}" for fault in trainer("kohya").check(sent, machine)
     }
 
 
@@ -154,7 +160,6 @@ BREAKS: list[tuple[str, str, Machine, dict[str, Any]]] = [
     ("fp16-device", "sd15", MAC, {"mixed_precision": "fp16"}),
     ("fp16-on-cpu", "sd15", CPU, {"mixed_precision": "fp16"}),
     ("bf16-on-mps", "sd15", MAC, {}),
-    ("fp8-mode", "sd15", CUDA, {"mixed_precision": "fp8"}),
     ("fp32-on-cuda", "sd15", CUDA, {"mixed_precision": "no"}),
     ("sdxl-vae-nan", "sdxl", CUDA, {"mixed_precision": "fp16"}),
     ("fp16-flow", "flux", CUDA, {"mixed_precision": "fp16"}),
@@ -201,18 +206,9 @@ BREAKS: list[tuple[str, str, Machine, dict[str, Any]]] = [
     ("flux-prediction", "flux", CUDA, {"drop": ("model_prediction_type",)}),
     ("flow-shift-idle", "flux", CUDA, {"discrete_flow_shift": 3.1}),
     ("weighting-idle", "flux", CUDA, {"weighting_scheme": "logit_normal"}),
-    ("pickle-out", "sd15", CUDA, {"save_model_as": "pt"}),
     ("no-metadata", "sd15", CUDA, {"no_metadata": True}),
-    ("secret-in-recipe", "sd15", CUDA, {"wandb_api_key": "k"}),
     ("upload-off", "sd15", CUDA, {"huggingface_repo_id": "me/it"}),
     ("upload-off", "sd15", CUDA, {"async_upload": True}),
-    ("secret-in-recipe", "sd15", CUDA, {"huggingface_token": "k"}),
-    (
-        "seed-per-process",
-        "sd15",
-        Machine("Linux", "x86_64", 8, 0, CUDA.gpus * 2),
-        {"launch": {"processes": 2}},
-    ),
     ("processes-device", "sd15", CUDA, {"launch": {"processes": 2}, "seed": 1}),
     ("processes-without-cards", "sd15", CPU, {"launch": {"processes": 2}, "seed": 1}),
     ("deepspeed-device", "sd15", CPU, {"launch": {"deepspeed": True}}),
@@ -220,9 +216,7 @@ BREAKS: list[tuple[str, str, Machine, dict[str, Any]]] = [
     ("zero-idle", "sd15", CUDA, {"zero_stage": 3}),
     ("tracker-network", "sd15", CUDA, {"log_with": "wandb"}),
     ("debug-dataset", "sd15", CUDA, {"debug_dataset": True}),
-    ("config-in-config", "sd15", CUDA, {"output_config": True}),
     ("own-dataset-class", "sd15", CUDA, {"dataset_class": "my.Data"}),
-    ("log-to-file", "sd15", CUDA, {"console_log_file": "x.log"}),
     ("args-literal", "sd15", CUDA, {"optimizer_args": ["weight_decay=0.01", "amsgrad=true"]}),
     ("args-literal", "sd15", CUDA, {"lr_scheduler_args": ["a = 1"]}),
     ("optimizer-unknown", "sd15", CUDA, {"optimizer_type": "AdamW8bits"}),
@@ -303,19 +297,13 @@ BREAKS: list[tuple[str, str, Machine, dict[str, Any]]] = [
     ("sample-without-prompts", "sd15", CUDA, {"sample": {"every_n_epochs": 1}}),
     ("sample-never", "sd15", CUDA, {"sample": {"prompts": ["a"]}}),
     (
-        "sample-both",
-        "sd15",
-        CUDA,
-        {"sample": {"prompts": ["a"], "every_n_epochs": 1, "every_n_steps": 10}},
-    ),
-    (
         "sample-interval",
         "sd15",
         CUDA,
         {"sample": {"prompts": ["a"], "every_n_epochs": 0, "at_first": True}},
     ),
     ("scheduler-unknown", "sd15", CUDA, {"lr_scheduler": "cosin"}),
-    ("warmup-share", "sd15", CUDA, {"lr_scheduler": "cosine", "lr_warmup_steps": 100.0}),
+    ("warmup-negative", "sd15", CUDA, {"lr_scheduler": "cosine", "lr_warmup_steps": -1}),
     ("warmup-constant", "sd15", CUDA, {"lr_warmup_steps": 100}),
     (
         "warmup-foreign",
@@ -347,15 +335,8 @@ BREAKS: list[tuple[str, str, Machine, dict[str, Any]]] = [
     ("clip-skip-zero", "sd15", CUDA, {"clip_skip": 0}),
     ("timestep-bound", "sd15", CUDA, {"max_timestep": 1001}),
     ("negative-count", "sd15", CUDA, {"max_grad_norm": -1.0}),
-    ("steps-and-epochs", "sd15", CUDA, {"max_train_steps": 100}),
     ("ratio-and-epochs", "sd15", CUDA, {"save_n_epoch_ratio": 2, "save_every_n_epochs": 1}),
     ("last-n-steps", "sd15", CUDA, {"save_every_n_steps": 100, "save_last_n_steps": 2}),
-    (
-        "resume-accumulation",
-        "sd15",
-        CUDA,
-        {"skip_until_initial_step": True, "gradient_accumulation_steps": 2},
-    ),
 ]
 COMPANIONS = {  # rules that rightly speak together
     "full-both": {"full-fp16"},
@@ -395,7 +376,7 @@ def test_every_rule_is_broken_by_one_of_these_cases() -> None:
     tried = {rule for rule, *_ in BREAKS}
     names = [rule.name for rule in RULES if isinstance(rule, Rule)]
     assert {*names, *(bound.rule for bound in BOUNDS)} <= tried
-    assert len(RULES) - len(names) == 10, "a new finder needs a case of its own above"
+    assert len(RULES) - len(names) == 9, "a new finder needs a case of its own above"
 
 
 def test_every_rule_speaks_of_an_option_its_families_have() -> None:
@@ -419,10 +400,12 @@ def test_every_option_that_a_rule_asks_for_exists() -> None:
             captions.FORBIDDEN,
             captions.LOST,
             captions.SPLITTERS,
-            model.IGNORED_BY_FLOW,
-            launch.UPLOADS,
-            launch.SECRETS,
             model.ATTENTION,
+            *(
+                names
+                for one in tomllib.page(launch.__file__, "options.toml")["rule"]
+                for names in (one["options"], one.get("beside", ()), one.get("without", ()))
+            ),
         )
         for name in words
     }
@@ -433,8 +416,6 @@ def test_every_option_that_a_rule_asks_for_exists() -> None:
             words: list[ast.expr] = []
             if isinstance(node.func, ast.Attribute) and node.func.attr in asking:
                 words = node.args[:1]
-            elif isinstance(node.func, ast.Name) and node.func.id in {"needs", "apart", "on_cuda"}:
-                words = node.args[1:3]
             asked |= {
                 arg.value
                 for arg in words

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import UnionType
+from typing import get_args, get_origin, get_type_hints
 
 import pytest
 
@@ -16,6 +18,19 @@ from lorakit.trainers.table import TRAINERS, trainer
 
 def test_the_families_name_the_trainers_of_the_table_and_no_others() -> None:
     assert set(schema.TRAINERS) == set(TRAINERS)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_fact_of_a_family_is_of_its_type(family: str) -> None:
+    about = FAMILIES[family]
+    every = [about, *about.variants.values()]
+    sizes = [one.size for one in every if one.size]
+    for page in (*every, *sizes, *(weight for one in every for weight in one.weights)):
+        for name, meant in get_type_hints(type(page)).items():
+            kinds = get_args(meant) if isinstance(meant, UnionType) else (meant,)
+            assert isinstance(
+                getattr(page, name), tuple(get_origin(one) or one for one in kinds)
+            ), name
 
 
 @pytest.mark.parametrize("family", FAMILIES)

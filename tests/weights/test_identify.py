@@ -15,6 +15,10 @@ def seen(path: Path) -> tuple[str, str, str]:
     return found.kind, found.family, found.variant
 
 
+def told(*names: str) -> dict[str, tuple[str, tuple[int, ...]]]:
+    return dict.fromkeys(names, ("BF16", (4, 4)))
+
+
 @pytest.mark.parametrize(
     ("tensors", "expected"),
     [
@@ -52,6 +56,23 @@ def seen(path: Path) -> tuple[str, str, str]:
             },
             ("checkpoint", "lumina", ""),
         ),
+        (
+            told("double_blocks.0.img_attn.qkv.weight", "double_stream_modulation_img.lin.weight"),
+            ("checkpoint", "flux2", ""),
+        ),
+        (
+            told("noise_refiner.0.attention.qkv.weight", "cap_embedder.0.weight", "x_pad_token"),
+            ("checkpoint", "zimage", ""),
+        ),
+        (
+            told("transformer_blocks.0.img_mlp.net.0.proj.weight", "txt_norm.weight"),
+            ("checkpoint", "qwen_image", ""),
+        ),
+        (
+            told("blocks.0.cross_attn.k.weight", "patch_embedding.weight"),
+            ("checkpoint", "wan21", ""),
+        ),
+        (told("txtmlp.0.weight", "tproj.1.weight"), ("checkpoint", "krea2", "")),
         ({"decoder.conv_in.weight": ("F32", (512, 4, 3, 3))}, ("vae", "", "")),
         ({"first_stage_model.decoder.conv_in.weight": ("F32", (512, 4, 3, 3))}, ("vae", "", "")),
         ({"decoder.conv_in.weight": ("F32", (512, 16, 3, 3))}, ("vae", "flux", "")),

@@ -20,7 +20,7 @@ from lorakit.cli.terminal.next_step import next_for_dataset, say_next
 from lorakit.cli.terminal.progress import counting
 from lorakit.dataset.build.arrangement import SubsetPlan, folder_for, subset_folders
 from lorakit.dataset.build.originals import MIN_SIDE, ORIGINALS, AddOutcome, add, subset_to_fill
-from lorakit.dataset.build.sources import AlbumPart, parts_of
+from lorakit.dataset.build.sources import IMG, AlbumPart, parts_of
 from lorakit.dataset.facts import looks_like_image
 from lorakit.dataset.folder_names import format_folder
 from lorakit.dataset.rules import shown
@@ -82,9 +82,11 @@ def _subset(args: Arguments, target: Target, part: AlbumPart) -> SubsetPlan:
 
 
 def _lies_there(args: Arguments, target: Target) -> bool:
-    """The dataset's own N_trigger folders need no adding."""
+    """The dataset's own folders need no adding."""
     folders = {target.root / name for name in subset_folders(target.root)}
-    own = folders | ({target.root} if folders else set())
+    stated = target.options.stated if target.options else {}
+    folders |= {target.root} if target.root.name in stated else set()
+    own = folders | {target.root} | ({target.root.parent} if target.root.name == IMG else set())
     if args.tag or not folders or not all(path.resolve() in own for path in args.paths):
         return False
     images = target.scan().image_count

@@ -4,6 +4,7 @@ recipe itself, its lock, its presets and a script that puts them in place go alo
 lorakit dataset bundle recipes/maya.toml                 # maya.zip: same content, same bytes
 lorakit dataset bundle verify maya.zip                   # every byte read and compared
 lorakit dataset bundle verify maya.zip --unpack datasets/maya
+lorakit dataset bundle recipes/maya.toml --for-pod       # and what to paste on a rented machine
 """
 
 import shlex
@@ -12,12 +13,15 @@ from pathlib import Path, PurePosixPath
 from lorakit.cli.terminal.arguments import Arguments, Parser
 from lorakit.cli.terminal.dataset_target import Target, read_target
 from lorakit.cli.terminal.next_step import say_next
+from lorakit.dataset.build.remembered import flagged_in
 from lorakit.dataset.facts import looks_like_image
 from lorakit.dataset.rules import shown
 from lorakit.dataset.share.bundle import BundleManifest, contents, make_bundle, unpack, verify
+from lorakit.engines.source import setup_lines
 from lorakit.errors import counted, raise_on_errors
 from lorakit.files import sha256
-from lorakit.proof.project import FOLDER, START, project_files
+from lorakit.proof.project import FOLDER, START, project_files, words_there
+from lorakit.recipe.model import Resolved
 from lorakit.show import print_json, print_text, say, size, table
 
 
@@ -26,6 +30,8 @@ def add_arguments(parser: Parser) -> None:
     parser.value("words", names, "what to bundle, or `verify` and a bundle", nargs="+")
     parser.path("--out", "FILE", "where the zip goes (default: NAME.zip here)")
     parser.path("--unpack", "DIR", "with verify: unpack into this new folder once all is proven")
+    parser.flag("--skip-flagged", "without the pictures that are flagged in the review")
+    parser.flag("--for-pod", "also the lines to paste into a rented machine's terminal")
     parser.flag("--dry-run", "list what would be bundled")
     parser.json()
 
@@ -44,8 +50,10 @@ def run(args: Arguments) -> int:
 def _bundle(target: Target, args: Arguments) -> None:
     root, resolved = target.root, target.resolved
     carried = project_files(resolved, root.name) if resolved else {}
+    flagged = flagged_in(root)
+    left = flagged if args.skip_flagged else []
     if args.dry_run:
-        sizes = {name: path.stat().st_size for name, path in contents(root)}
+        sizes = {name: path.stat().st_size for name, path in contents(root, left)}
         sizes |= {name: len(data) for name, data in sorted(carried.items())}
         if args.json:
             print_json({"bundle": None, "files": sizes})
@@ -54,9 +62,12 @@ def _bundle(target: Target, args: Arguments) -> None:
             print_text(f"{size(count):>8}  {shown(name)}")
         return
     out = args.out or Path(f"{root.name}.zip")
-    _report(make_bundle(root, out, carried), out, args)
+    _report(make_bundle(root, out, carried, without=left), out, args)
     if args.json:
         return
+    if flagged and not left:
+        are = "is" if len(flagged) == 1 else "are"
+        say(f"{len(flagged)} of them {are} flagged in the review; --skip-flagged leaves such out.")
     if resolved:
         about = resolved.subject
         person = " They show a real person." if about.real_person else ""
@@ -66,7 +77,22 @@ def _bundle(target: Target, args: Arguments) -> None:
             say(f"Along with them: {', '.join(sorted(carried))}.")
         else:
             say("The recipe stays here, for [launch] env may hold private values.")
+    if args.for_pod and resolved and carried:
+        say(f"Upload {out.name} to the machine and paste there:")
+        print_text("\n".join(_lines_to_paste(resolved, out.name, root.name)))
+        return
     _say_unpack(out.name, root.name, "there")
+
+
+def _lines_to_paste(resolved: Resolved, bundle: str, dataset: str) -> list[str]:
+    folder = shlex.quote(f"datasets/{dataset}")
+    verify = f"lorakit dataset bundle verify {shlex.quote(bundle)} --unpack {folder}"
+    train = shlex.join(["lorakit", "train", *words_there(resolved, dataset)])
+    return [
+        f"{' && '.join(setup_lines(resolved.trainer))} && PATH=$PWD/source/.venv/bin:$PATH",
+        f"{verify} && sh {folder}/{FOLDER}/{START}",
+        f"setsid -f {train} > train.log 2>&1; sleep 20; lorakit watch {resolved.name}",
+    ]
 
 
 def _verify(path: Path, args: Arguments) -> None:

@@ -11,7 +11,7 @@ originals/; the picture in the N_trigger folder and its caption wait in .lorakit
 from lorakit.cli.terminal.arguments import Arguments, Parser
 from lorakit.cli.terminal.dataset_target import read_target, writing
 from lorakit.dataset.build.drop import drop, take_back
-from lorakit.dataset.build.remembered import PLACE, read_marks, read_remembered
+from lorakit.dataset.build.remembered import PLACE, flagged_in, read_remembered
 from lorakit.dataset.rules import shown
 from lorakit.errors import counted
 from lorakit.show import print_json, print_text, say
@@ -30,9 +30,7 @@ def add_arguments(parser: Parser) -> None:
 def run(args: Arguments) -> None:
     root = read_target(args.target).root
     if args.flagged:
-        marks = read_marks(root).items()
-        flagged = [name for name, mark in marks if mark == "flagged" and (root / name).exists()]
-        args.images = [*args.images, *flagged]
+        args.images = [*args.images, *flagged_in(root)]
     with writing(args, root, "drop", when=bool(args.images)):
         done = (take_back if args.back else drop)(root, args.images) if args.images else []
     left_out = sorted(read_remembered(root).dropped)

@@ -23,11 +23,12 @@ from lorakit.cli.terminal.next_step import next_for_dataset, say_next
 from lorakit.cli.terminal.progress import counting
 from lorakit.dataset.buckets import BucketRules, Chooser
 from lorakit.dataset.build.contact_sheet import write_sheets
+from lorakit.dataset.build.drop import drop
 from lorakit.dataset.build.fit import Settings, essential, settings_problems
 from lorakit.dataset.build.jobs import FitJob, jobs_of
 from lorakit.dataset.build.originals import name_of
 from lorakit.dataset.build.prepare import PrepareOutcome, deleted, prepare, refitted
-from lorakit.dataset.build.remembered import WISHES, read_remembered, remember
+from lorakit.dataset.build.remembered import WISHES, flagged_in, read_remembered, remember
 from lorakit.dataset.rules import shown
 from lorakit.errors import RecipeError, counted, few
 from lorakit.show import print_json, say, table
@@ -53,6 +54,7 @@ def add_arguments(parser: Parser) -> None:
     parser.flag("--force", "also make again what you have edited")
     parser.flag("--again", "also make again what you have deleted")
     parser.flag("--yes", "make every picture anew where the options are others than the last time")
+    parser.flag("--skip-flagged", "drop what is flagged in the review first")
     parser.flag("--no-sheet", "no contact sheet")
     parser.flag("--dry-run", "say what would be made, make nothing")
     parser.no_wait()
@@ -68,6 +70,8 @@ def run(args: Arguments) -> int:
     jobs_of(root, settings, **words)  # says what is wrong before it waits
     with writing(args, root, "prepare", when=not args.dry_run):
         settings = _settings(target, args)  # another command may have changed them
+        if args.skip_flagged and not args.dry_run:
+            drop(root, flagged_in(root))
         jobs = jobs_of(root, settings, **words)
         if not args.dry_run:
             if not args.yes and not _may_refit(args, jobs):

@@ -17,7 +17,9 @@ from lorakit.cli.terminal.arguments import Arguments, Parser
 from lorakit.cli.terminal.dataset_target import read_target, writing
 from lorakit.cli.terminal.next_step import say_next
 from lorakit.cli.terminal.progress import counting
+from lorakit.dataset.build.manifest import Manifest
 from lorakit.dataset.build.originals import ORIGINALS
+from lorakit.dataset.build.remembered import flagged_in
 from lorakit.dataset.captions.read import caption_beside
 from lorakit.dataset.choose.rank import (
     Selection,
@@ -41,6 +43,7 @@ def add_arguments(parser: Parser) -> None:
     parser.flag("--diverse", "prefer unlike pictures to slightly better like ones")
     parser.many("--scores", "FILE", "your scores, or another model's; repeatable", type=Path)
     parser.path("--to", "DIR", "the new dataset (default: NAME-selected beside the old one)")
+    parser.flag("--skip-flagged", "none that is flagged in the review")
     parser.flag("--dry-run", "choose and report, copy nothing")
     parser.flag("--all", "name every picture that is left out")
     parser.no_wait()
@@ -59,6 +62,10 @@ def run(args: Arguments) -> None:
         for path in [*sorted(root.glob("*_ranking.json")), *args.scores]:
             ranked, faults = with_scores(ranked, read_scores(path))
             say_faults(faults)
+        if args.skip_flagged:
+            made, flagged = Manifest(root).entries, flagged_in(root)
+            out = {*flagged, *(made[name].source for name in flagged if name in made)}
+            ranked = [one for one in ranked if one.file not in out]
         selection = select(ranked, diverse=args.diverse, **limits)
         if copies:
             copy_selection(root, selection, target)

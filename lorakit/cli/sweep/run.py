@@ -4,6 +4,7 @@ lorakit sweep run maya-sweep
 lorakit sweep run maya-sweep --halving         # at 25 and 50 % the worst third is stopped
 lorakit sweep run maya-sweep --halving --rungs 20,40,60
 lorakit sweep run maya-sweep --on slurm --sbatch "--partition=gpu --gres=gpu:1 --time=4:00:00"
+lorakit sweep run maya-sweep --on sky --bucket my-loras
 lorakit sweep run maya-sweep --only maya-sweep-03       # what a task of the array does
 
 What is done is not trained again, what was cut off goes on, and a point that somebody else has
@@ -24,7 +25,7 @@ from lorakit.cli.terminal.ending import STOPPED, resumed, say_outcome
 from lorakit.cli.terminal.meant import sweep_named
 from lorakit.cli.terminal.next_step import say_next
 from lorakit.cli.terminal.screen import screen
-from lorakit.cli.train import provide_weights, train_one
+from lorakit.cli.train import provide_weights, tasks_for_sky, train_one
 from lorakit.engines import halving
 from lorakit.engines.slurm import submit
 from lorakit.engines.sweep import PointResult, Sweep, edited, require_plannable, results_of
@@ -40,8 +41,9 @@ def add_arguments(parser: Parser) -> None:
     parser.flag("--halving", "stop the worst third at each rung")
     about = "where to compare, in percent of the steps (default: 25,50)"
     parser.value("--rungs", "P,...", about, type=_rungs, default=())
-    parser.choice("--on", ("local", "slurm"), "where (default: local)", default="local")
+    parser.choice("--on", ("local", "slurm", "sky"), "where (default: local)", default="local")
     parser.value("--sbatch", "WORDS", "sbatch's options, with --on slurm")
+    parser.value("--bucket", "NAME", "where results go, with --on sky: a task file for each point")
     parser.value("--only", "POINT", "one point: begin it, or go on with it")
     queue_run.add_arguments(parser)
 
@@ -68,6 +70,10 @@ def run(args: Arguments) -> int:
             say(f"{one.point.name} has failed; lorakit explain {one.point.name} says why")
     if args.on == "slurm":
         _on_slurm(folder, sweep, results, args)
+        return 0
+    if args.on == "sky":
+        points = (one.point for one in results if one.state == "not started")
+        tasks_for_sky([str(folder / point.file) for point in points], args.bucket)
         return 0
     if args.halving or args.rungs:
         return _halved(folder, sweep, args)

@@ -40,8 +40,7 @@ class Target:
 
     @property
     def rules_off(self) -> tuple[str, ...]:
-        setting = self.resolved.dataset.get("rules_off") if self.resolved else None
-        return tuple(setting.value) if setting else ()
+        return tuple(self.options.said("dataset", "rules_off") or ()) if self.options else ()
 
     def chooser(self) -> Chooser | None:
         """None for a bare folder, or where the settings give no buckets (`plan` says why)."""
@@ -56,6 +55,7 @@ class Target:
             reg=self.reg,
             caption_extension=self.caption_extension,
             off=self.rules_off,
+            films=self.options is None or self.options.about.films,
             stated=self.options.stated if self.options else {},
         )
 

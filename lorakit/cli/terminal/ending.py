@@ -5,14 +5,12 @@ from pathlib import Path
 from lorakit.cli.terminal.next_step import next_for_run, say_next
 from lorakit.cli.terminal.screen import screen
 from lorakit.errors import counted
-from lorakit.logfile import last_lines, without_launcher
 from lorakit.run.resume.next_command import next_command
 from lorakit.run.resume.stages import resume_run
 from lorakit.runs.find import run_name
 from lorakit.runs.outcome import Outcome, failure
 from lorakit.show import duration, say, say_error
 
-TAIL = 40
 STOPPED = 130
 
 
@@ -64,6 +62,6 @@ def _say(outcome: Outcome) -> int:
         if command := next_command(outcome.run_dir, outcome.record):
             say(f"{command} goes on.")
         return STOPPED
-    error = failure(outcome, without_launcher(last_lines(outcome.log, 2 * TAIL))[-TAIL:])
+    error = failure(outcome)
     say_error(error)
     return error.exit_code

@@ -8,13 +8,13 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lorakit.errors import LorakitError
-from lorakit.plan.model import Plan
-from lorakit.recipe.model import Resolved
+from lorakit.errors import LorakitError, counted
 from lorakit.show import say
 
 if TYPE_CHECKING:
     from lorakit.cli.terminal.dataset_target import Target
+    from lorakit.plan.model import Plan
+    from lorakit.recipe.model import Resolved
 
 PHOTOS = "PHOTOS"  # the one word that only the user knows
 PROGRAMS = {
@@ -31,7 +31,8 @@ def say_next(command: str, about: str = "") -> None:
 def next_for_dataset(target: "Target", *, after: str = "") -> tuple[str, str]:
     """The next command and a word about it. `after`: a step just done that may leave no trace."""
     from lorakit.dataset.build.originals import ORIGINALS
-    from lorakit.dataset.build.remembered import PLACE
+    from lorakit.dataset.build.remembered import PLACE, flagged_in, recropped
+    from lorakit.dataset.build.sources import holds_pictures
 
     name, root = shlex.quote(target.typed), target.root
     trained = [one for one in target.scan().subsets if not one.is_reg] if root.is_dir() else []
@@ -39,11 +40,15 @@ def next_for_dataset(target: "Target", *, after: str = "") -> tuple[str, str]:
     captioned = sum(subset.captioned for subset in trained)
     added = any((root / ORIGINALS).glob("*/*"))
     repeats, fit = proposed(target.resolved)
+    if not images and not target.resolved and holds_pictures(root):
+        return "", ""  # a flat album, and there is more than one way
     if not images and not added:
         return f"lorakit dataset add {name} {PHOTOS} --repeats {repeats}", "PHOTOS: your folder"
     if not images or after == "add":
         fit = "" if (root / PLACE).exists() else fit  # it is remembered
         return f"lorakit dataset prepare {name}" + (f" --fit {fit}" if fit else ""), ""
+    if recut := recropped(root):
+        return f"lorakit dataset prepare {name}", f"{counted(len(recut), 'picture')} cropped anew"
     if captioned < images:
         about = f"{images - captioned} of {images} have none; --tagger wd describes each picture"
         return f"lorakit dataset caption {name} --trigger-first --write", about
@@ -51,6 +56,9 @@ def next_for_dataset(target: "Target", *, after: str = "") -> tuple[str, str]:
         return f"lorakit dataset review {name}", ""
     if after != "check":
         return f"lorakit dataset check {name}", ""
+    if flagged := flagged_in(root):
+        about = f"{counted(len(flagged), 'picture')} flagged in the review; this leaves them out"
+        return f"lorakit dataset drop {name} --flagged", about
     likely = Path("recipes") / f"{root.name}.toml"  # of a bare folder
     if not target.resolved and not likely.is_file():
         return "", ""
@@ -58,7 +66,7 @@ def next_for_dataset(target: "Target", *, after: str = "") -> tuple[str, str]:
     return f"lorakit plan {shlex.quote(recipe)}", ""
 
 
-def next_for_plan(plan: Plan, words: str) -> tuple[str, str]:
+def next_for_plan(plan: "Plan", words: str) -> tuple[str, str]:
     """A rehearsal where gigabytes have to come first. `words`: the recipe and --set as typed."""
     from lorakit.weights.fetch import missing
 
@@ -96,7 +104,7 @@ def next_for_run(run_dir: Path, *, after: str = "") -> tuple[str, str]:
     return f"lorakit deploy {name} {_program()}", ""
 
 
-def proposed(resolved: Resolved | None) -> tuple[str, str]:
+def proposed(resolved: "Resolved | None") -> tuple[str, str]:
     """The repeats and the fit that the recipe's preset was written for."""
     from lorakit.recipe import presets
 

@@ -54,7 +54,10 @@ def show_plan(plan: Plan, time: Expected | None = None, *, verbose: bool = False
     show.table(("subset", *numbers, ""), subset_rows(plan), right=numbers)
     print_text()
     buckets = (
-        (f"{bucket.width} x {bucket.height}", len(bucket.images), bucket.draws, bucket.batches)
+        (
+            f"{bucket.width} x {bucket.height}" + f", {bucket.frames} frames" * (bucket.frames > 0),
+            *(len(bucket.images), bucket.draws, bucket.batches),
+        )
         for bucket in steps.buckets
     )
     columns = ("bucket", "images", "samples", "batches")

@@ -57,8 +57,8 @@ def _pictures(root: Path) -> dict[str, list[str]]:
     known = {name_of(root, path): list[str]() for path in images_below(root / ORIGINALS)}
     for name, entry in entries.items():
         known.setdefault(entry.source, []).append(name)
-    for folder in subset_folders(root):
-        names = (f"{folder}/{name}" for name in sorted(os.listdir(root / folder)))
+    for folder in (root, *(root / name for name in subset_folders(root))):
+        names = (name_of(root, folder / name) for name in sorted(os.listdir(folder)))
         known |= {one: [one] for one in names if is_image_name(one) and one not in entries}
     return known
 

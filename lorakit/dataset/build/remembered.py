@@ -12,6 +12,7 @@ from typing import Any, get_args
 from lorakit import json_text, tomllib
 from lorakit.dataset.buckets import BucketRules
 from lorakit.dataset.build.fit import Box, Fit, Focus, Settings, essential
+from lorakit.dataset.build.manifest import Manifest
 from lorakit.dataset.rules import shown
 from lorakit.errors import Fault, RecipeError
 from lorakit.files import write_atomic
@@ -22,6 +23,7 @@ PLACE = "prepare.toml"
 HEAD = "# How `lorakit dataset prepare` makes this dataset's pictures. Commit it beside them.\n"
 WISHES = ("fit", "size", "background", "focus", "format", "quality")
 MARKS_PLACE = Path(".lorakit") / "review.json"
+OUTSIDE = "must lie inside its picture: left, top, right, bottom in shares, each from 0 to 1."
 MARKS = ("", "accepted", "flagged")
 MUST = {"fit": ", ".join(get_args(Fit)), "focus": ", ".join(get_args(Focus))}
 
@@ -57,6 +59,10 @@ def read_remembered(root: Path) -> Remembered:
         must = f" It must be one of {MUST[key]}." if key in MUST else ""
         where = f"{shown(root / PLACE)} {key} = {data[key]!r}"
         faults.append(Fault(where, f"is not understood.{must}"))
+    boxes = data.get("crops", {})
+    for name, box in boxes.items() if isinstance(boxes, dict) else ():
+        if not is_box(box):
+            faults.append(Fault(f"{shown(root / PLACE)} [crops] {shown(name)} = {box}", OUTSIDE))
     if faults:
         hint = "Put it right, or delete the line: what is left out is as if nobody had said it."
         raise RecipeError("Nothing was changed.", faults=faults, hint=hint)
@@ -78,6 +84,17 @@ def remember(root: Path, kept: Remembered) -> None:
         write_atomic(root / PLACE, HEAD + document_text(kept.as_data()))
 
 
+def recropped(root: Path) -> list[str]:
+    """Pictures that were made with another crop by hand than they are to have."""
+    crops = read_remembered(root).crops
+    return [
+        name
+        for name, made in Manifest(root).entries.items()
+        if [*crops.get(made.source, ())] != [*made.settings.get("crop", ())]
+        and (root / name).exists()
+    ]
+
+
 def _numbers(value: Any, count: int) -> bool:
     numbers = isinstance(value, list) and all(type(one) in {int, float} for one in value)
     return numbers and len(value) == count
@@ -87,7 +104,7 @@ def _words(value: Any) -> bool:
     return isinstance(value, list) and all(isinstance(one, str) for one in value)
 
 
-def _is_box(value: Any) -> bool:
+def is_box(value: Any) -> bool:
     """Inside the picture, and with something in it."""
     return _numbers(value, 4) and 0 <= value[0] < value[2] <= 1 and 0 <= value[1] < value[3] <= 1
 
@@ -103,7 +120,7 @@ SOUND: Mapping[str, Callable[[Any], bool]] = {
     "buckets": lambda value: (
         isinstance(value, dict) and _numbers(value.get("resolution", [1, 1]), 2)
     ),
-    "crops": lambda value: isinstance(value, dict) and all(map(_is_box, value.values())),
+    "crops": lambda value: isinstance(value, dict),
 }
 
 
@@ -119,6 +136,12 @@ def read_marks(root: Path) -> dict[str, str]:
             place, "is not a page's marks.", "Correct it, or move it away and begin anew."
         )
     return {str(name): str(mark) for name, mark in data.items()}
+
+
+def flagged_in(root: Path) -> list[str]:
+    """Those flagged that are still in their place."""
+    marks = read_marks(root).items()
+    return [name for name, mark in marks if mark == "flagged" and (root / name).exists()]
 
 
 def write_marks(root: Path, marks: Mapping[str, str]) -> None:

@@ -17,14 +17,14 @@ from lorakit.dataset.captions.read import CAPTION_SUFFIXES, caption_beside
 from lorakit.dataset.facts import looks_like_image
 from lorakit.dataset.folder_names import FolderName, parse_folder
 from lorakit.dataset.rules import shown
-from lorakit.errors import Fault
+from lorakit.errors import Fault, RecipeError
 from lorakit.journal import Journal
 from lorakit.portable import leads_out
 from lorakit.user_files import Unreadable, read_text
 
 ARCHIVES = frozenset({".zip", ".rar", ".7z", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".zst"})
 MOST_REPEATS = 999  # 2024_italy is a year
-IMG = "img"  # where kohya's GUI puts the folders, beside log/ and model/
+IMG, REG = "img", "reg"  # where kohya's GUI puts the folders, beside log/ and model/
 LISTS = ("metadata.jsonl", "metadata.csv")  # of captions, as the hub's data sets have them
 WORDS = ("text", "caption", "prompt")
 MAX_ENTRY = 1 << 30  # bytes of one unpacked file
@@ -54,12 +54,40 @@ def parts_of(path: Path, trigger: str) -> list[AlbumPart]:
         if whole.means(trigger):
             return [whole]
     for home in (path, path / IMG):
-        named = subset_folders(home).items()
-        parts = (AlbumPart(home / name, repeats, tokens) for name, (repeats, tokens) in named)
-        found = [part for part in parts if part.means(trigger)]
-        if found := [one for one in found if any(map(looks_like_image, os.listdir(one.path)))]:
+        if found := [part for part in _named_in(home) if part.means(trigger)]:
             return found
     return [AlbumPart(path)]
+
+
+def _named_in(home: Path) -> list[AlbumPart]:
+    """Its N_trigger folders with pictures."""
+    named = subset_folders(home).items()
+    parts = (AlbumPart(home / name, repeats, tokens) for name, (repeats, tokens) in named)
+    return [part for part in parts if holds_pictures(part.path)]
+
+
+def holds_pictures(folder: Path) -> bool:
+    return folder.is_dir() and any(map(looks_like_image, os.listdir(folder)))
+
+
+def lying_album(album: Path) -> tuple[AlbumPart, Path | None]:
+    """The dataset that an album is where it lies, and its regularisation images; the part has
+    repeats where its folder itself is the subset: none where nothing says how many.
+    """
+    for home in (album, album / IMG):
+        if any(part.means("") for part in _named_in(home)):
+            reg = album / REG
+            tokens = min((part.tokens for part in _named_in(home) if part.means("")), key=len)
+            return AlbumPart(home, tokens=tokens), reg if home != album and _named_in(reg) else None
+    if not holds_pictures(album):
+        what = "holds no pictures itself." if album.is_dir() else "there is no such folder."
+        hint = f"lorakit dataset add RECIPE {shown(album)} copies all that are below it."
+        raise RecipeError(f"{shown(album)}: {what}", hint=hint * album.is_dir())
+    parsed = parse_folder(album.name)
+    part = AlbumPart(album, 0)
+    if isinstance(parsed, FolderName):
+        part = AlbumPart(album, parsed.repeats, parsed.class_tokens)
+    return part if part.means("") else AlbumPart(album, 0), None
 
 
 @dataclass(frozen=True)

@@ -48,7 +48,7 @@ class Step:
 def find(root: Path, word: str) -> str:
     """The folder that is meant, by its name or by its class tokens."""
     known = subset_folders(root)
-    if word in known:
+    if word in known or word == root.name:  # an album that is a subset as it lies
         return word
     same = [name for name, (_, tokens) in known.items() if tokens == word]
     if len(same) == 1:
@@ -67,6 +67,9 @@ def set_repeats(root: Path, wanted: Mapping[str, int]) -> Step:
     subsets = dict(before.subsets)
     moves = []
     for name, repeats in wanted.items():
+        if name not in known:
+            hint = f"Write [dataset.subset.{name}] num_repeats = {repeats} there."
+            raise RecipeError(f"{shown(name)}: the recipe says its repeats.", hint=hint)
         tokens = known[name][1]
         to = format_folder(repeats, tokens)
         if to != name:

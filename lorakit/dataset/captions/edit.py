@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from lorakit import tomllib
 from lorakit.dataset.captions.read import caption_text
 from lorakit.dataset.facts import DatasetFacts, SubsetFacts
 from lorakit.errors import Fault, RecipeError, did_you_mean, raise_on_errors
@@ -12,22 +13,7 @@ from lorakit.errors import Fault, RecipeError, did_you_mean, raise_on_errors
 # Which parts a pattern's placeholders pick, by the words people and taggers use for them.
 GROUPS: Mapping[str, re.Pattern[str]] = {
     name: re.compile(rf"\b(?:{words})\b", re.IGNORECASE)
-    for name, words in {
-        "shot": r"close[- ]?up|portrait|head ?shot|bust|(?:upper|half|full) body"
-        r"|(?:cowboy|wide|medium) shot|profile|from \w+",
-        "pose": r"standing|sitting|lying|walking|running|jumping|kneeling|dancing|waving|leaning"
-        r"|looking [\w ]+|crossed arms|pose|posing",
-        "light": r"light|lighting|lit|sunlight|sunset|golden hour|backlit|shadows?|overcast|neon"
-        r"|candle\w*",
-        "setting": r"background|indoors?|outdoors?|street|forest|beach|room|kitchen|garden|park"
-        r"|city|sky|studio|field|mountains?|wall",
-        "clothing": r"wearing|shirt|dress|jacket|coat|jeans|trousers|skirt|hat|cap|boots|shoes"
-        r"|suit|sweater|hoodie|scarf|gloves|uniform",
-        "expression": r"smil\w+|grin\w*|laugh\w*|frown\w*|serious|neutral expression|surprised"
-        r"|eyes closed|open mouth|angry|sad|happy",
-        "style": r"photo\w*|render|3d|anime|sketch|painting|watercolou?r|illustration|cinematic"
-        r"|style",
-    }.items()
+    for name, words in tomllib.page(__file__, "groups.toml").items()
 }
 VIEWS = {
     **dict.fromkeys(("side", "profile"), "profile view"),

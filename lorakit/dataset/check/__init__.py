@@ -28,7 +28,7 @@ def check(
     from lorakit.dataset.check.looks import look_at
     from lorakit.dataset.check.pictures import picture_faults, sources_of
 
-    images = [image.path for image in facts.images]
+    images = [image.path for image in facts.images if not image.frames]
     looks = look_at(facts.root, images, progress=progress)
     found = [
         *facts.faults,
@@ -43,11 +43,9 @@ def check(
 
 def flagged_faults(facts: DatasetFacts) -> Iterator[Fault]:
     """What a person has said in the review counts as much as what a rule finds."""
-    from lorakit.dataset.build.remembered import read_marks
+    from lorakit.dataset.build.remembered import flagged_in
 
-    flagged = {
-        facts.root / name for name, mark in read_marks(facts.root).items() if mark == "flagged"
-    }
+    flagged = {facts.root / name for name in flagged_in(facts.root)}
     hint = "lorakit dataset drop RECIPE --flagged leaves all such out."
     for path in (image.path for image in facts.images if image.path in flagged):
         yield fault("flagged", path, "is flagged in the review.", hint)

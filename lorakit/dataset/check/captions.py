@@ -23,6 +23,7 @@ LOOKS = re.compile(
     r"|\beyes (?:closed|open)\b",
     re.IGNORECASE,
 )
+THEIR_TRIGGER = "[trigger]"  # in captions for ai-toolkit, which fills it in
 TRIGGER_FIRST = "lorakit dataset caption RECIPE --trigger-first --write"
 
 
@@ -62,8 +63,11 @@ def _trigger(images: Sequence[ImageFacts], trigger: str) -> Iterator[Fault]:
     for image in images:
         found = word.search(image.caption)
         if found is None:
-            what = f'does not say "{trigger}".'
-            yield fault("trigger-missing", _where(image), what, TRIGGER_FIRST)
+            what, hint = f'does not say "{trigger}".', TRIGGER_FIRST
+            if THEIR_TRIGGER in image.caption:
+                edit = f"RECIPE --replace '{THEIR_TRIGGER}={trigger}' --write"
+                hint = f"Only ai-toolkit fills that in: lorakit dataset caption {edit}"
+            yield fault("trigger-missing", _where(image), what, hint)
         elif found.start() != 0:
             what = f'"{trigger}" is not the first word.'
             yield fault("trigger-late", _where(image), what, TRIGGER_FIRST)

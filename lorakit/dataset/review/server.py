@@ -102,10 +102,10 @@ class Handler(BaseHTTPRequestHandler):
                 self._json({"root": review.root.name, "items": review.items()})
             elif words == ["findings"]:
                 self._json(review.findings())
-            elif len(words) == 2 and words[0] == "image":
+            elif len(words) == 2 and words[0] in {"image", "original"}:
                 side = int(query.get("side", ["1200"])[0])
-                picture = review.picture(_number(words[1], review), side)
-                self._send(picture, "image/jpeg", keep_s=600)
+                shown = review.picture if words[0] == "image" else review.original
+                self._send(shown(_number(words[1], review), side), "image/jpeg", keep_s=600)
             else:
                 self._send(b"no such page", "text/plain", status=HTTPStatus.NOT_FOUND)
         except RefusedError as error:
@@ -125,6 +125,8 @@ class Handler(BaseHTTPRequestHandler):
         try:
             data = json_text.loads(self.rfile.read(length))
             self._act(urlsplit(self.path).path.strip("/").split("/"), data)
+        except RefusedError as error:
+            self._send(str(error).encode(), "text/plain", status=HTTPStatus.UNPROCESSABLE_ENTITY)
         except Conflict as conflict:
             self._json({"now": conflict.now}, status=HTTPStatus.CONFLICT)
         except Owned as owned:
@@ -143,6 +145,8 @@ class Handler(BaseHTTPRequestHandler):
             review.mark(number, str(data["mark"]))
         elif words[0] == "drop":
             review.drop(number, back=bool(data["back"]))
+        elif words[0] == "crop":
+            review.crop(number, data["box"])
         else:
             raise KeyError(words[0])
         self._json({})

@@ -8,12 +8,24 @@ import threading
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from lorakit.dataset.buckets import Chooser
 from lorakit.dataset.build.drop import drop, take_back
-from lorakit.dataset.build.remembered import MARKS, MARKS_PLACE, read_marks, write_marks
+from lorakit.dataset.build.manifest import Manifest
+from lorakit.dataset.build.remembered import (
+    MARKS,
+    MARKS_PLACE,
+    OUTSIDE,
+    is_box,
+    read_marks,
+    read_remembered,
+    recropped,
+    remember,
+    write_marks,
+)
 from lorakit.dataset.captions.edit import Change, parts
 from lorakit.dataset.captions.history import History
 from lorakit.dataset.captions.read import caption_text
@@ -61,7 +73,7 @@ class ReviewSession:
         self.facts = facts
         self.root = facts.root
         pairs = ((subset, image) for subset in facts.trained for image in subset.images)
-        self.images = [(subset.path.name, image) for subset, image in pairs]
+        self.images = [(subset.path.name, image) for subset, image in pairs if not image.frames]
         self.trigger = trigger
         self.chooser = chooser
         self.extension = caption_extension
@@ -73,9 +85,16 @@ class ReviewSession:
 
     def items(self) -> list[dict[str, Any]]:
         """All there is to show besides pixels."""
-        marks = read_marks(self.root)
-        numbers = range(len(self.images))
-        return [self._item(number, marks.get(self._name(number), "")) for number in numbers]
+        marks, crops = read_marks(self.root), read_remembered(self.root).crops
+        made, waiting = Manifest(self.root).entries, {*recropped(self.root)}
+        items = []
+        for number in range(len(self.images)):
+            name = self._name(number)
+            item = self._item(number, marks.get(name, ""))
+            if name in made:  # its original can be cropped
+                item |= {"box": crops.get(made[name].source), "recut": name in waiting}
+            items.append(item)
+        return items
 
     def _item(self, number: int, mark: str) -> dict[str, Any]:
         subset, image = self.images[number]
@@ -96,16 +115,25 @@ class ReviewSession:
             item |= {"bucket": place.bucket, "crop": ((1 - wide) / 2, (1 - high) / 2, wide, high)}
         return item
 
-    def findings(self) -> dict[int, list[str]]:
+    def findings(self) -> dict[int, list[dict[str, Any]]]:
         """What a check says about the pictures: asked for when they are seen, for it takes time."""
         from lorakit.dataset.check import CheckSettings, check
+        from lorakit.dataset.check.pictures import twin_of
 
-        named = {shown(image.path.with_suffix("")): n for n, (_, image) in enumerate(self.images)}
-        found: dict[int, list[str]] = {}
+        stems = {shown(one.path.with_suffix("")): n for n, (_, one) in enumerate(self.images)}
+        places = {f"{name}/{shown(one.path.name)}": n for n, (name, one) in enumerate(self.images)}
+        found: dict[int, list[dict[str, Any]]] = {}
         for fault in check(self.facts, CheckSettings(self.trigger)):
-            number = named.get(fault.where.rpartition(".")[0])
-            if number is not None:
-                found.setdefault(number, []).append(f"{fault.rule}: {fault.what}")
+            number = stems.get(fault.where.rpartition(".")[0])
+            if number is None:
+                continue
+            twin = twin_of(fault)
+            other = places.get(twin if "/" in twin else f"{self.images[number][0]}/{twin}")
+            own = {"text": f"{fault.rule}: {fault.what}"}
+            found.setdefault(number, []).append(own if other is None else own | {"twin": other})
+            if other is not None:
+                copy = {"text": f"{fault.rule}: {self.images[number][1].path.name}", "twin": number}
+                found.setdefault(other, []).append(copy)
         return found
 
     def save(self, number: int, text: str, *, seen: str, done: bool) -> dict[str, Any]:
@@ -152,6 +180,26 @@ class ReviewSession:
             (take_back if back else drop)(self.root, [self._name(number)])
             (self.dropped.discard if back else self.dropped.add)(number)
 
+    def crop(self, number: int, box: Any) -> None:
+        """The part of its original that prepare is to use; None: all of it."""
+        if box is not None and not is_box(box):
+            raise RefusedError(f"The box {OUTSIDE}")
+        source = self._source(number)
+        with self._alone():
+            kept = read_remembered(self.root)
+            crops = {name: one for name, one in kept.crops.items() if name != source}
+            crops |= {source: box} if box else {}
+            remember(self.root, replace(kept, crops=crops))
+
+    def original(self, number: int, side: int) -> bytes:
+        return self._jpeg(self.root / self._source(number), side, upright=True)
+
+    def _source(self, number: int) -> str:
+        made = Manifest(self.root).entries.get(self._name(number))
+        if made is None:
+            raise RefusedError("Only pictures that `lorakit dataset prepare` has made are cropped.")
+        return made.source
+
     @contextmanager
     def _alone(self) -> Iterator[None]:
         """One save at a time, of this page and of all commands."""
@@ -159,9 +207,12 @@ class ReviewSession:
             yield
 
     def picture(self, number: int, side: int) -> bytes:
-        path, side = self.images[number][1].path, max(16, min(side, LARGEST_SIDE))
+        return self._jpeg(self.images[number][1].path, side)
+
+    def _jpeg(self, path: Path, side: int, *, upright: bool = False) -> bytes:
+        side = max(16, min(side, LARGEST_SIDE))
         try:
-            return small_jpeg(path, side, quality=88)[0]
+            return small_jpeg(path, side, quality=88, upright=upright)[0]
         except Exception as error:  # a broken file makes decoders raise anything
             raise RefusedError(why(error)) from error
 

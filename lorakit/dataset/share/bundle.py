@@ -14,11 +14,11 @@ import stat
 import struct
 import zipfile
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from types import MappingProxyType
-from typing import Any
+from typing import IO, Any
 
 from lorakit import json_text
 from lorakit.dataset.build.originals import ORIGINALS
@@ -64,24 +64,31 @@ class BundleManifest:
         return json.dumps(data, indent=1, ensure_ascii=False) + "\n"
 
 
-def contents(root: Path) -> Iterator[tuple[str, Path]]:
-    """Every visible file of the folder and what links lead to; no caches, dot-files, originals."""
+def contents(root: Path, without: Collection[str] = ()) -> Iterator[tuple[str, Path]]:
+    """Every visible file of the folder and what links lead to; no caches, dot-files, originals.
+    `without`: pictures that stay here, and the captions beside them.
+    """
+    stay = {PurePosixPath(name).with_suffix("") for name in without}
     files = files_below(root, skip=(root / ORIGINALS).resolve(), links=True)
     for name, path in sorted((path.relative_to(root).as_posix(), path) for path in files):
         ours = path.name.startswith(".") or path.suffix.lower() in DERIVED
-        if path.is_file() and not ours:
+        if path.is_file() and not ours and PurePosixPath(name).with_suffix("") not in stay:
             yield name, path
 
 
 def make_bundle(
-    root: Path, out: Path, beside_it: Mapping[str, bytes] = MappingProxyType({})
+    root: Path,
+    out: Path,
+    beside_it: Mapping[str, bytes] = MappingProxyType({}),
+    *,
+    without: Collection[str] = (),
 ) -> BundleManifest:
     """Write `out` beside and move it into place. A file that changes while it is read is a fault,
     not a wrong hash. `beside_it`: more files by name, which take the place of the folder's own.
     """
     files: list[tuple[str, Path | bytes]] = [
         (name, path)
-        for name, path in contents(root)
+        for name, path in contents(root, without)
         if path.resolve() != out.resolve() and name not in beside_it
     ]
     if not any(looks_like_image(name) for name, _ in files):
@@ -90,15 +97,25 @@ def make_bundle(
             make = "make the N_trigger folders of them: lorakit dataset prepare"
             hint = f"originals/ stays here; {make}"
         raise RecipeError(f"{root}: nothing to bundle.", hint=hint)
-    raise_on_errors([*_bad_names([MANIFEST, *(name for name, _ in files), *beside_it])])
-    sources = dict(files) | dict(sorted(beside_it.items()))
-    manifest = BundleManifest(root.name, tuple(_packed(*source) for source in sources.items()))
     with into_place(out) as beside:
-        with zipfile.ZipFile(beside, "w") as bundle:
-            bundle.writestr(_info(MANIFEST), manifest.text())
-            for entry in manifest.entries:
-                _store(bundle, entry, sources[entry.name])
+        with beside.open("wb") as stream:
+            manifest = write_bundle(
+                stream, root.name, {**dict(files), **dict(sorted(beside_it.items()))}
+            )
         beside.chmod(0o644)
+    return manifest
+
+
+def write_bundle(
+    stream: IO[bytes], name: str, sources: Mapping[str, Path | bytes]
+) -> BundleManifest:
+    """Also into a pipe. The same sources in the same order give the same bytes."""
+    raise_on_errors([*_bad_names([MANIFEST, *sources])])
+    manifest = BundleManifest(name, tuple(_packed(*source) for source in sources.items()))
+    with zipfile.ZipFile(stream, "w") as bundle:
+        bundle.writestr(_info(MANIFEST), manifest.text())
+        for entry in manifest.entries:
+            _store(bundle, entry, sources[entry.name])
     return manifest
 
 

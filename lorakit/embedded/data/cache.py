@@ -5,8 +5,9 @@ answered with old numbers.
 import argparse
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from safetensors.torch import load_file, save
@@ -17,6 +18,7 @@ from lorakit.embedded.data.batches import Pick
 from lorakit.embedded.data.dataset import Image
 from lorakit.embedded.data.images import Masks, pixels
 from lorakit.embedded.models import Base, Conditioning
+from lorakit.embedded.models.prompts import Tokens
 from lorakit.embedded.training.world import World, seed_of, send
 from lorakit.errors import TrainingFailed
 from lorakit.files import write_atomic
@@ -60,11 +62,7 @@ class DiskStore:
 Store = DiskStore | dict[str, Named]
 
 
-class _Waiting(NamedTuple):
-    image: Image
-    flip: bool
-    key: str
-    data: bytes
+Waiting = tuple[Image, bool, str, bytes]  # whether it is flipped, its key, its file's content
 
 
 class Latents:
@@ -95,7 +93,7 @@ class Latents:
     def prepare(self, images: Iterable[Image], progress: Callable[[int, int], None]) -> None:
         """Fill the cache, images of one bucket together."""
         self._vae_print = fingerprint(self.open())
-        waiting: dict[tuple[int, int], list[_Waiting]] = {}
+        waiting: dict[tuple[int, int], list[Waiting]] = {}
         todo = [
             (image, flip) for image in images for flip in (False, True)[: 1 + image.subset.flip_aug]
         ]
@@ -104,7 +102,7 @@ class Latents:
             key = self._keys[image.path, image.bucket, flip] = self._key(image, data, flip=flip)
             if key not in self._store:
                 group = waiting.setdefault(image.bucket, [])
-                group.append(_Waiting(image, flip, key, data))
+                group.append((image, flip, key, data))
                 if len(group) == self.batch_size:
                     self._encode(waiting.pop(image.bucket))
             progress(count, len(todo))
@@ -116,12 +114,12 @@ class Latents:
         text = f"{self._vae_print} {how} {self.dtype}"
         return hashlib.sha256(hashlib.sha256(data).digest() + text.encode()).hexdigest()
 
-    def _encode(self, group: Sequence[_Waiting]) -> None:
-        batch = torch.stack([pixels(one.image, one.data, flip=one.flip) for one in group])
-        seeds = [seed_of("latent", one.key) for one in group]
-        latents = self._sampled(batch, seeds, [one.image for one in group])
-        for one, latent in zip(group, latents, strict=True):
-            self._store[one.key] = {"latent": latent.cpu()}
+    def _encode(self, group: Sequence[Waiting]) -> None:
+        batch = torch.stack([pixels(image, data, flip=flip) for image, flip, _, data in group])
+        keys, images = [key for _, _, key, _ in group], [image for image, *_ in group]
+        latents = self._sampled(batch, [seed_of("latent", key) for key in keys], images)
+        for key, latent in zip(keys, latents, strict=True):
+            self._store[key] = {"latent": latent.cpu()}
 
     @torch.no_grad()
     def _sampled(
@@ -168,43 +166,68 @@ class Latents:
         return [of(draw) for draw in batch]
 
 
-class TextCache:
-    """What the text encoders make of captions, each caption once; the encoders can be dropped
-    afterwards.
-    """
+class Texts:
+    """What the text encoders make of captions: asked as they come, or remembered, each once."""
 
-    def __init__(self, base: Base, world: World, *, on_disk: bool, batch_size: int) -> None:
-        self.base, self.world, self.batch_size = base, world, max(1, batch_size)
-        self._store: Store = DiskStore("text") if on_disk else {}
+    def __init__(
+        self,
+        base: Base,
+        device: torch.device,
+        tokenizers: Sequence[Any],
+        encoders: Sequence[Any],
+        store: Store | None = None,
+    ) -> None:
+        self.base, self.device, self.tokenizers = base, device, tokenizers
+        # empty once all is remembered; FLUX may keep its CLIP alone
+        self.encoders = tuple(encoders)
+        self.trained = False
+        self._store: Store = {} if store is None else store
         self._keys: dict[str, str] = {}
 
     @torch.no_grad()
-    def prepare(
-        self, captions: Sequence[str], tokenizers: Any, encoders: Sequence[nn.Module]
-    ) -> None:
+    def remember(self, captions: Sequence[str], batch_size: int = 1) -> None:
+        """The encoders can be dropped afterwards."""
         base = self.base
-        prints = " ".join(fingerprint(encoder) for encoder in encoders)
+        prints = " ".join(fingerprint(encoder) for encoder in self.encoders)
         how = f"{base.clip_skip} {base.max_token_length} {base.t5_length} {base.t5_mask}"
         marks = f"{prints} {how}".encode()
         missing = []
         for caption in captions:
-            tokens = b"".join(
-                part.numpy().tobytes() for part in base.tokenize(tokenizers, [caption])
-            )
+            parts = base.tokenize(self.tokenizers, [caption])
+            tokens = b"".join(part.numpy().tobytes() for part in parts)
             key = self._keys[caption] = hashlib.sha256(tokens + marks).hexdigest()
             if key not in self._store:
                 missing.append(caption)
-        for at in range(0, len(missing), self.batch_size):
-            part = missing[at : at + self.batch_size]
-            tensors = [one.to(self.world.device) for one in base.tokenize(tokenizers, part)]
-            encoded = vars(base.encode(encoders, tuple(tensors)))
+        for at in range(0, len(missing), batch_size):
+            some = missing[at : at + batch_size]
+            encoded = vars(base.encode(self.encoders, self.tokens(some)))
             found = {name: tensor for name, tensor in encoded.items() if tensor is not None}
-            for index, caption in enumerate(part):
+            for index, caption in enumerate(some):
                 own = {name: tensor[index].clone().cpu() for name, tensor in found.items()}
                 self._store[self._keys[caption]] = own
 
+    @torch.no_grad()
     def of(self, captions: Sequence[str]) -> Conditioning:
+        return self.told(self.tokens(captions), self.kept(captions))
+
+    def tokens(self, captions: Sequence[str]) -> Tokens:
+        if not self.encoders:
+            return ()
+        parts = self.base.tokenize(self.tokenizers, captions)
+        return tuple(send(part, self.device) for part in parts)
+
+    def kept(self, captions: Sequence[str]) -> Conditioning | None:
+        """What is remembered; where CLIP learns, T5's part of it."""
+        if len(self.encoders) == len(self.base.text):
+            return None
         found = [self._store[self._keys[caption]] for caption in captions]
-        device = self.world.device
         stacked = {name: torch.stack([one[name] for one in found]) for name in found[0]}
-        return Conditioning(**{name: send(part, device) for name, part in stacked.items()})
+        return Conditioning(**{name: send(part, self.device) for name, part in stacked.items()})
+
+    def told(self, tokens: Tokens, kept: Conditioning | None) -> Conditioning:
+        """Differentiable."""
+        if kept is None:
+            return self.base.encode(self.encoders, tokens)
+        if not tokens:
+            return kept
+        return replace(kept, pooled=self.encoders[0](tokens[0].flatten(0, 1)).pooled)

@@ -3,7 +3,7 @@ TOML or an `N_trigger` tree.
 """
 
 import argparse
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,29 +11,12 @@ from lorakit.dataset.buckets import BucketRules, Chooser, Placement, UnfitError
 from lorakit.dataset.captions.read import read_words
 from lorakit.dataset.facts import image_files
 from lorakit.dataset.split import hold_out, match_reg
-from lorakit.embedded.data.captions import CaptionRules
-from lorakit.embedded.data.dataset_config import read_blueprint
+from lorakit.embedded.data.dataset_config import Subset, read_blueprint
 from lorakit.errors import Fault, RecipeError, raise_on_errors, refused
 from lorakit.pictures.open import RefusedError
 from lorakit.pictures.size import read_header
 from lorakit.trainers.embedded.options import HOW_MASKS, NO_MASKS
 from lorakit.user_files import Unreadable
-
-
-@dataclass(frozen=True)
-class Subset:
-    image_dir: Path
-    num_repeats: int
-    class_tokens: str | None
-    caption_extension: str
-    captions: CaptionRules
-    is_reg: bool = False
-    flip_aug: bool = False
-    color_aug: bool = False
-    random_crop: bool = False
-    alpha_mask: bool = False
-    conditioning_data_dir: Path | None = None  # of masks
-    resize_interpolation: str | None = None
 
 
 @dataclass(frozen=True)
@@ -111,7 +94,7 @@ def _read(blueprint: dict[str, Any], seed: int, faults: list[Fault]) -> Dataset:
     except ValueError as error:
         faults.append(Fault("buckets", str(error)))
         return Dataset(1, rules, (), ())
-    subsets = tuple(_subset(entry) for entry in get("subsets"))
+    subsets: tuple[Subset, ...] = get("subsets")
     split, own_seed = float(get("validation_split")), get("validation_seed")
     train: list[Image] = []
     reg: list[Image] = []
@@ -132,30 +115,16 @@ def _read(blueprint: dict[str, Any], seed: int, faults: list[Fault]) -> Dataset:
 
 def _steady(subset: Subset) -> Subset:
     """For validation: nothing by chance."""
-    captions = replace(
-        subset.captions,
+    return replace(
+        subset,
+        flip_aug=False,
+        color_aug=False,
+        random_crop=False,
         shuffle_caption=False,
         caption_dropout_rate=0.0,
         caption_dropout_every_n_epochs=0,
         caption_tag_dropout_rate=0.0,
         token_warmup_step=0,
-    )
-    return replace(subset, captions=captions, flip_aug=False, color_aug=False, random_crop=False)
-
-
-def _subset(entry: dict[str, Any]) -> Subset:
-    extension = str(entry["caption_extension"])
-    flags = ("is_reg", "flip_aug", "color_aug", "random_crop", "alpha_mask")
-    masks = entry["conditioning_data_dir"]
-    return Subset(
-        Path(str(entry["image_dir"])),
-        int(entry["num_repeats"]),
-        entry["class_tokens"],
-        extension if extension.startswith(".") else f".{extension}",
-        CaptionRules(**{field.name: entry[field.name] for field in fields(CaptionRules)}),
-        conditioning_data_dir=Path(str(masks)) if masks else None,
-        resize_interpolation=entry["resize_interpolation"],
-        **{name: bool(entry[name]) for name in flags},
     )
 
 
@@ -193,13 +162,13 @@ def _mask(path: Path, subset: Subset, size: tuple[int, int]) -> Path:
 
 def _caption(path: Path, subset: Subset) -> str:
     """The caption file's lines; class tokens where there is no file."""
-    file = path.with_suffix(subset.caption_extension)
+    file = path.with_suffix(f".{subset.caption_extension.removeprefix('.')}")
     words = read_words(file)
     if words is None:
         return subset.class_tokens or ""
     if words.problem:
         raise refused(str(file), words.problem)
     lines = words.text.split("\n")
-    if not subset.captions.enable_wildcard:
+    if not subset.enable_wildcard:
         return lines[0].strip()
     return "\n".join(line.strip() for line in lines if line.strip())

@@ -3,12 +3,13 @@ dataset to [general] to the arguments.
 """
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from lorakit import json_text, tomllib
-from lorakit.catalogue.options import Option, options
+from lorakit.catalogue.options import Option
 from lorakit.dataset.folder_names import FolderName, parse_folder
 from lorakit.errors import Fault, did_you_mean
 from lorakit.recipe.values import fit
@@ -22,8 +23,48 @@ from lorakit.user_files import Unreadable
 
 FROM_ARGUMENTS = {"batch_size": "train_batch_size", "num_repeats": "dataset_repeats"}
 DEFAULTS = {"is_reg": False, "class_tokens": None, "conditioning_data_dir": None}
-RESIZING = options("embedded", "train_network.py")["resize_interpolation"].choices
 AT_LEAST_ONE = ("batch_size", "num_repeats")
+
+
+@dataclass(frozen=True)
+class Subset:
+    """A folder and what holds for its pictures, under kohya's names."""
+
+    image_dir: Path
+    num_repeats: int = 1
+    class_tokens: str | None = None
+    caption_extension: str = ".txt"
+    is_reg: bool = False
+    flip_aug: bool = False
+    color_aug: bool = False
+    random_crop: bool = False
+    alpha_mask: bool = False
+    conditioning_data_dir: Path | None = None  # of masks
+    resize_interpolation: str | None = None
+    caption_prefix: str | None = None
+    caption_suffix: str | None = None
+    caption_separator: str = ","
+    secondary_separator: str | None = None
+    keep_tokens: int = 0
+    keep_tokens_separator: str | None = None
+    shuffle_caption: bool = False
+    enable_wildcard: bool = False
+    caption_dropout_rate: float = 0.0
+    caption_dropout_every_n_epochs: int = 0
+    caption_tag_dropout_rate: float = 0.0
+    token_warmup_min: int = 1
+    token_warmup_step: float = 0  # below 1: a share of all steps
+
+    @property
+    def varies(self) -> bool:
+        """Every step may see another caption: too many to encode beforehand."""
+        by_tags = self.shuffle_caption or self.caption_tag_dropout_rate > 0
+        return by_tags or self.token_warmup_step > 0
+
+    @property
+    def varies_by_epoch(self) -> bool:
+        dropped = self.caption_dropout_rate or self.caption_dropout_every_n_epochs
+        return bool(self.enable_wildcard or dropped)
 
 
 def read_blueprint(args: argparse.Namespace, faults: list[Fault]) -> list[dict[str, Any]]:
@@ -36,21 +77,21 @@ def read_blueprint(args: argparse.Namespace, faults: list[Fault]) -> list[dict[s
         where = f"{file or args.train_data_dir} datasets[{number}]"
         settings = {key: _first(key, (table, general), args) for key in DATASET_LEVEL}
         settings["resolution"] = _size(settings["resolution"], where, faults)
-        subsets: list[dict[str, Any]] = []
+        subsets: list[Subset] = []
         for subset in table.get("subsets", []):
             tables, keys = (subset, table, general), (*DATASET_EVERYWHERE, *SUBSET_LEVEL)
             entry = {key: _first(key, tables, args) for key in keys}
-            folder = Path(str(entry["image_dir"]))
-            if not folder.is_dir():
-                faults.append(Fault(f"{where} image_dir", f"{folder} is not a folder."))
-            elif folder in [Path(str(other["image_dir"])) for other in subsets]:
-                faults.append(
-                    Fault(f"{where} image_dir", f"{folder} is listed twice in one dataset.")
-                )
+            folder = entry["image_dir"] = Path(str(entry["image_dir"]))
+            masks = entry["conditioning_data_dir"]
+            entry["conditioning_data_dir"] = Path(masks) if masks else None
+            twice = folder in [other.image_dir for other in subsets]
+            what = "is listed twice in one dataset." if twice else "is not a folder."
+            if twice or not folder.is_dir():
+                faults.append(Fault(f"{where} image_dir", f"{folder} {what}"))
             else:
-                subsets.append(entry)
+                subsets.append(Subset(**entry))
         if settings["resolution"]:
-            datasets.append({**settings, "subsets": subsets})
+            datasets.append({**settings, "subsets": tuple(subsets)})
     return datasets
 
 
@@ -85,44 +126,43 @@ def _from_file(path: Path, faults: list[Fault]) -> dict[str, Any]:
     except Unreadable as error:
         faults.append(error.fault)
         return {}
-    _check(path, "", data, {"general": "table", "datasets": "tables"}, faults)
+    faults += _misread(str(path), data, {"general": Option("general", "table")}, "datasets")
     dataset_keys = {**DATASET_EVERYWHERE, **DATASET_LEVEL}
-    _check(path, "[general]", data.get("general", {}), dataset_keys, faults)
+    faults += _misread(f"{path} [general]", data.get("general", {}), dataset_keys)
     for number, dataset in enumerate(data.get("datasets", [])):
-        where = f"datasets[{number}]"
-        _check(path, where, dataset, {**dataset_keys, "subsets": "tables"}, faults)
+        where = f"{path} datasets[{number}]"
+        faults += _misread(where, dataset, dataset_keys, "subsets")
         for index, subset in enumerate(dataset.get("subsets", [])):
             inner = f"{where}.subsets[{index}]"
-            _check(path, inner, subset, {**DATASET_EVERYWHERE, **SUBSET_LEVEL}, faults)
+            faults += _misread(inner, subset, {**DATASET_EVERYWHERE, **SUBSET_LEVEL})
             if "image_dir" not in subset:
-                faults.append(Fault(f"{path} {inner}", "image_dir is missing."))
+                faults.append(Fault(inner, "image_dir is missing."))
     if not data.get("datasets"):
         faults.append(Fault(str(path), "has no [[datasets]]."))
     return {} if faults else data
 
 
-def _check(
-    path: Path, where: str, table: Mapping[str, Any], known: Mapping[str, str], faults: list[Fault]
-) -> None:
+def _misread(
+    where: str, table: Mapping[str, Any], known: Mapping[str, Option], inner: str = ""
+) -> Iterator[Fault]:
+    """`inner`: the list of tables that belongs to it."""
     for key, value in table.items():
         what, hint, rule = "", "", ""
         if key in DATASET_REFUSED:
             what, rule = "the embedded trainer does not implement it.", "not-implemented"
             hint = 'Leave it out or use trainer = "kohya".'
-        elif key not in known:
-            what, hint = "does not belong here.", did_you_mean(key, known)
-        elif known[key] == "tables":
+        elif key == inner:
             tables = isinstance(value, list) and all(isinstance(one, dict) for one in value)
             what = "" if tables else f"{value!r} is not a list of tables."
+        elif key not in known:
+            what, hint = "does not belong here.", did_you_mean(key, (*known, inner))
         else:
-            choices = RESIZING if key == "resize_interpolation" else ()
-            fitted = fit(Option(key, known[key], choices=choices), value)
+            fitted = fit(known[key], value)
             what, hint = fitted.problem, fitted.hint
             if not what and key in AT_LEAST_ONE and value < 1:
                 what = f"{value} must be at least 1."
         if what:
-            spot = f"{path} {where} {key}".replace("  ", " ")
-            faults.append(Fault(spot, what, hint, rule))
+            yield Fault(f"{where} {key}", what, hint, rule)
 
 
 def _first(key: str, tables: tuple[Mapping[str, Any], ...], args: argparse.Namespace) -> Any:

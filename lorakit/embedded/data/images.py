@@ -18,15 +18,7 @@ from lorakit.embedded.data.dataset import Image
 from lorakit.errors import RecipeError
 from lorakit.pictures.open import kinds
 
-METHODS = {
-    "lanczos": Pillow.Resampling.LANCZOS,
-    "nearest": Pillow.Resampling.NEAREST,
-    "bilinear": Pillow.Resampling.BILINEAR,
-    "linear": Pillow.Resampling.BILINEAR,
-    "bicubic": Pillow.Resampling.BICUBIC,
-    "cubic": Pillow.Resampling.BICUBIC,
-    "area": Pillow.Resampling.BOX,
-}
+PILLOWS = {"linear": "bilinear", "cubic": "bicubic", "area": "box"}  # where its word is another
 
 
 def pixels(
@@ -76,7 +68,8 @@ def _placed(picture: Pillow.Image, image: Image, chance: random.Random | None) -
     if method is None:
         method = "area" if picture.width >= width and picture.height >= height else "lanczos"
     if picture.size != (width, height):
-        picture = picture.resize((width, height), METHODS[method])
+        resampling = Pillow.Resampling[PILLOWS.get(method, method).upper()]
+        picture = picture.resize((width, height), resampling)
     wide, high = image.bucket
     left, top = _corner(width - wide, image, chance), _corner(height - high, image, chance)
     return picture.crop((left, top, left + wide, top + high))

@@ -9,25 +9,29 @@ Noise depends on the seed alone, so columns of a sheet compare.
 import argparse
 import json
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from PIL import Image
 from safetensors.torch import load_file
 from torch import nn
 
+from lorakit.embedded.data.cache import Texts
 from lorakit.embedded.drawing.picture import Painter, pictures
 from lorakit.embedded.drawing.sample_prompts import Prompt
 from lorakit.embedded.drawing.samplers import SAMPLERS
-from lorakit.embedded.models import Base, Conditioning, ldm_module, open_base
+from lorakit.embedded.models import Base, ldm_module, open_base
 from lorakit.embedded.network.lycoris import changed
+from lorakit.embedded.training.world import best_device
 from lorakit.errors import LorakitError, SetupError
 from lorakit.pictures.open import write_png
 from lorakit.processes import end_with_parent
 
+T = TypeVar("T")
 Job = Mapping[str, Any]  # prompt, negative, width, height, steps, scale, seed, file
 ALIKE = ("width", "height", "steps", "scale")  # jobs that agree in these are drawn together
 TEXT_PREFIXES = {
@@ -43,20 +47,21 @@ class Studio:
     def __init__(
         self, base: Base, device: str, dtype: torch.dtype, sampler: str | None = None
     ) -> None:
-        self.base, self.device, self.dtype = base, device, dtype
+        self.base, self.device = base, device
         name = (sampler or "ddim").removeprefix("k_")
         # sd-scripts may have drawn this run's samples with one that is not among ours
         self.sampler = name if name in SAMPLERS else "ddim"
-        self.tokenizers = base.load_tokenizers()
-        self.encoders = base.load_encoders(dtype, device)
+        encoders = base.load_encoders(dtype, device)
+        self.texts = Texts(base, torch.device(device), base.load_tokenizers(), encoders)
         self.denoiser = base.load_denoiser(dtype, device)
+        self.predict = partial(base.predict, self.denoiser, dtype=dtype)
         self.vae = base.load_vae(torch.float32, device)
         self.layers = dict(self._named_layers())
 
     def _named_layers(self) -> Iterator[tuple[str, nn.Module]]:
         """Every layer a LoRA may change, under kohya's name for it."""
         base = self.base
-        texts = zip(TEXT_PREFIXES[base.family], self.encoders, strict=True)
+        texts = zip(TEXT_PREFIXES[base.family], self.texts.encoders, strict=True)
         for prefix, network in (("lora_unet", self.denoiser), *texts):
             ldm = prefix == "lora_unet" and base.family == "sdxl"
             for path, module in network.named_modules():
@@ -96,7 +101,7 @@ class Studio:
     @torch.inference_mode()
     def latents(self, jobs: Sequence[Job]) -> torch.Tensor:
         """The same before the VAE makes pixels of them."""
-        painter = Painter(self.base, self.device, self.encode, self.predict)
+        painter = Painter(self.base, self.device, self.texts.of, self.predict)
         return painter.latents([self._prompt(job) for job in jobs], self.sampler)
 
     def _prompt(self, job: Job) -> Prompt:
@@ -113,13 +118,6 @@ class Studio:
             seed=int(job["seed"]),
         )
 
-    def encode(self, texts: list[str]) -> Conditioning:
-        tokens = tuple(part.to(self.device) for part in self.base.tokenize(self.tokenizers, texts))
-        return self.base.encode(self.encoders, tokens)
-
-    def predict(self, noisy: torch.Tensor, *rest: Any, **more: Any) -> torch.Tensor:
-        return self.base.predict(self.denoiser, noisy.to(self.dtype), *rest, **more)
-
 
 def adapters(lora: Path) -> dict[str, dict[str, torch.Tensor]]:
     """Each layer that a file changes, and what it has for it."""
@@ -133,9 +131,7 @@ def adapters(lora: Path) -> dict[str, dict[str, torch.Tensor]]:
 
 def open_studio(order: Mapping[str, Any]) -> Studio:
     """The base that an order names, on the best device here."""
-    mps = "mps" if torch.backends.mps.is_available() else "cpu"
-    device = "cuda" if torch.cuda.is_available() else mps
-    options = dict(order["options"])
+    device, options = best_device(), dict(order["options"])
     base = open_base(argparse.Namespace(**options), order["family"])
     dtype = torch.float32 if device == "cpu" or base.is_tiny else torch.bfloat16
     return Studio(base, device, dtype, options.get("sample_sampler"))
@@ -156,9 +152,14 @@ def fill(order: Mapping[str, Any]) -> None:
 
 def alike(jobs: Sequence[Job], at_once: int) -> Iterator[list[Job]]:
     """Jobs that can be drawn together."""
-    groups: dict[tuple[Any, ...], list[Job]] = {}
-    for job in jobs:
-        groups.setdefault(tuple(job[name] for name in ALIKE), []).append(job)
+    return together(jobs, lambda job: tuple(job[name] for name in ALIKE), at_once)
+
+
+def together(every: Iterable[T], kind: Callable[[T], Hashable], at_once: int) -> Iterator[list[T]]:
+    """Those of one kind, at most so many at a time."""
+    groups: dict[Hashable, list[T]] = {}
+    for one in every:
+        groups.setdefault(kind(one), []).append(one)
     for group in groups.values():
         for first in range(0, len(group), at_once):
             yield group[first : first + at_once]

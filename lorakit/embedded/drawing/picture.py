@@ -26,7 +26,8 @@ class Painter:
         base, first, flow = self.base, prompts[0], self.base.prediction == "flow"
         unit = base.latent_step * (2 if flow else 1)
         height, width = (max(unit, side - side % unit) for side in (first.height, first.width))
-        size = (base.latent_channels, height // base.latent_step, width // base.latent_step)
+        channels = base.vae.config["latent_channels"]
+        size = (channels, height // base.latent_step, width // base.latent_step)
         chances = [torch.Generator().manual_seed(prompt.seed or 0) for prompt in prompts]
 
         def noise() -> torch.Tensor:
@@ -69,6 +70,6 @@ class Painter:
 
 
 def pictures(base: Base, vae: Any, latents: torch.Tensor) -> list[Image.Image]:
-    pixels = base.to_pixels(vae, latents).float().clamp(-1, 1)
+    pixels = vae.decode(latents / base.vae_scaling + base.vae_shift).float().clamp(-1, 1)
     table = ((pixels + 1) * 127.5).round().byte().permute(0, 2, 3, 1).cpu().numpy()
     return [Image.fromarray(one) for one in table]

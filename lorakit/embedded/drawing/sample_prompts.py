@@ -10,27 +10,8 @@ from lorakit import json_text, tomllib
 from lorakit.catalogue.options import Option, options
 from lorakit.errors import RecipeError, did_you_mean, refused
 from lorakit.recipe.values import fit
+from lorakit.trainers.run_files import IN_PROMPT
 from lorakit.user_files import Missing, Unreadable, read_text
-
-FLAGS = {
-    "w": "width",
-    "h": "height",
-    "d": "seed",
-    "s": "sample_steps",
-    "l": "scale",
-    "g": "guidance_scale",
-    "n": "negative_prompt",
-    "ss": "sample_sampler",
-}
-KINDS = {
-    **dict.fromkeys(("width", "height", "seed", "sample_steps"), "int"),
-    **dict.fromkeys(("scale", "guidance_scale"), "float"),
-    **dict.fromkeys(("prompt", "negative_prompt"), "str"),
-}
-OPTIONS = {
-    **{name: Option(name, kind) for name, kind in KINDS.items()},
-    "sample_sampler": options("embedded", "train_network.py")["sample_sampler"],
-}
 
 
 @dataclass(frozen=True)
@@ -44,6 +25,17 @@ class Prompt:
     guidance_scale: float = 3.5  # an input of FLUX dev
     seed: int | None = None
     sample_sampler: str | None = None
+
+
+OPTIONS = {
+    "prompt": Option("prompt", "str"),
+    **{
+        name: Option(name, kind.__name__)
+        for name, kind in IN_PROMPT.values()
+        if name in Prompt.__dataclass_fields__
+    },
+    "sample_sampler": options("embedded", "train_network.py")["sample_sampler"],
+}
 
 
 def read_prompts(path: Path) -> list[Prompt]:
@@ -76,11 +68,10 @@ def _from_line(line: str) -> Prompt:
     found: dict[str, Any] = {"prompt": words}
     for flag in flags:
         match = re.match(r"([a-z]+) (.+)", flag, re.IGNORECASE)
-        name = FLAGS.get(match.group(1).lower()) if match else None
-        if match is None or name is None:
+        name, kind = IN_PROMPT.get(match[1].lower() if match else "", ("", str))
+        if match is None or name not in OPTIONS:
             raise refused(f"sample prompt {line!r}", f"--{flag} is not known.")
-        cast = {"int": int, "float": float}.get(OPTIONS[name].type, str)
-        found[name] = cast(match.group(2).strip())
+        found[name] = kind(match[2].strip())
     return _prompt(found, f"sample prompt {line!r}")
 
 

@@ -12,7 +12,7 @@ from itertools import pairwise
 import numpy as np
 import torch
 
-from lorakit.embedded.training.flow import STEPS, flux_schedule
+from lorakit.embedded.training.flow import STEPS, by_size
 from lorakit.embedded.training.noise import Schedule
 
 Clean = Callable[
@@ -51,8 +51,9 @@ def path(name: str, count: int) -> Path:
 
 def flow_path(count: int, height: int, width: int) -> Path:
     """FLUX: shares of noise, shifted by the size of the latents."""
-    shares = tuple(flux_schedule(count, height, width))
-    return Path(shares, tuple(share * STEPS for share in shares[:-1]))
+    even = torch.linspace(1.0, 1.0 / count, count)
+    shares = tuple(map(float, by_size(even, height, width)))
+    return Path((*shares, 0.0), tuple(share * STEPS for share in shares))
 
 
 def euler(clean: Clean, x: torch.Tensor, sigmas: Sequence[float], _: Noise) -> torch.Tensor:

@@ -10,7 +10,6 @@ import torch
 
 from lorakit.catalogue.file_names import SampleName
 from lorakit.embedded.drawing.picture import Painter, pictures
-from lorakit.embedded.drawing.sample_prompts import Prompt
 from lorakit.embedded.training.report import Trackers
 from lorakit.embedded.training.session import Session
 from lorakit.embedded.training.world import emit
@@ -40,16 +39,12 @@ def draw_all(session: Session, trackers: Trackers, *, step: int, epoch: int | No
         sampler = prompt.sample_sampler or session.args.sample_sampler or "ddim"
         drawn = painter.latents([replace(prompt, seed=seed)], sampler.removeprefix("k_"))
         (picture,) = pictures(session.base, latents.open(), drawn.to(latents.dtype))
-        path = _path(session, prompt, number, step=step, epoch=epoch)
+        now = time.strftime("%Y%m%d%H%M%S")
+        name = SampleName(session.args.output_name, number, now, epoch, step, prompt.seed)
+        path = Path(session.args.output_dir) / "sample" / str(name)
         write_png(path, picture)
         emit("sample", path=str(path), step=step, prompt=prompt.prompt)
         trackers.picture(number, path, prompt.prompt, step=step)
     if not vae_is_wanted:
         latents.close()
     world.wait()
-
-
-def _path(session: Session, prompt: Prompt, number: int, *, step: int, epoch: int | None) -> Path:
-    now = time.strftime("%Y%m%d%H%M%S")
-    name = SampleName(session.args.output_name, number, now, epoch, step, prompt.seed)
-    return Path(session.args.output_dir) / "sample" / str(name)

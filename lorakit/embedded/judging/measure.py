@@ -13,7 +13,6 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +21,13 @@ from safetensors.torch import load_file, save
 
 from lorakit import json_text
 from lorakit.dataset.buckets import Placement
-from lorakit.embedded.data.cache import TextCache
-from lorakit.embedded.data.captions import CaptionRules
-from lorakit.embedded.data.dataset import Image, Subset
+from lorakit.embedded.data.cache import Texts
+from lorakit.embedded.data.dataset import Image
+from lorakit.embedded.data.dataset_config import Subset
 from lorakit.embedded.data.images import pixels, size_ids
-from lorakit.embedded.drawing.generate import alike, open_studio
+from lorakit.embedded.drawing.generate import alike, open_studio, together
 from lorakit.embedded.training import flow, noise
-from lorakit.embedded.training.world import World, seed_of
+from lorakit.embedded.training.world import seed_of
 from lorakit.errors import LorakitError
 from lorakit.files import write_atomic
 from lorakit.processes import end_with_parent
@@ -66,7 +65,9 @@ class Bench:
     def _pictures(self, kind: str) -> Iterator[Shot]:
         base, studio = self.studio.base, self.studio
         for number, told in enumerate(self.order[kind]):
-            image = image_of(told)
+            path, size = Path(told["file"]), tuple(told["size"])
+            placement = Placement(tuple(told["bucket"]), tuple(told["scaled"]), 0)
+            image = Image(path, Subset(path.parent), told["caption"], size, placement, 1)
             batch = pixels(image, image.path.read_bytes(), flip=False)[None]
             mean = studio.vae.encode(batch.to(studio.device)).mean.float().cpu()
             latent = (mean[0] - base.vae_shift) * base.vae_scaling
@@ -101,7 +102,7 @@ class Bench:
             seed = seed_of(self.order["seed"], kind, number, place)
             white = torch.randn(latent.shape, generator=torch.Generator().manual_seed(seed))
             if prediction == "flow":
-                share, _ = flow.fixed_sigmas(1, place)
+                share = torch.tensor(place / flow.STEPS)
                 noisy, target = (1 - share) * latent + share * white, white - latent
             else:
                 t = torch.tensor([place])
@@ -110,39 +111,43 @@ class Bench:
                 target = velocity if prediction == "v_prediction" else white
             yield Shot(kind, number, caption, sides, noisy, float(place), target)
 
-    def _texts(self) -> TextCache:
+    def _texts(self) -> Texts:
         """What the encoders make of every caption, as they are now."""
-        studio, here = self.studio, torch.device(self.studio.device)
-        world = World(here, rank=0, size=1, precision="no", first_here=True)
-        texts = TextCache(studio.base, world, on_disk=False, batch_size=16)
-        captions = list(dict.fromkeys(shot.caption for shot in self.shots))
-        texts.prepare(captions, studio.tokenizers, studio.encoders)
+        asked = self.studio.texts
+        texts = Texts(asked.base, asked.device, asked.tokenizers, asked.encoders)
+        texts.remember(list(dict.fromkeys(shot.caption for shot in self.shots)), 16)
+        texts.encoders = ()
         return texts
 
     @torch.inference_mode()
-    def answers(self, shots: Sequence[Shot], texts: TextCache) -> Iterator[torch.Tensor]:
-        """The denoiser's answer to each shot, in their order."""
+    def answers(self, shots: Sequence[Shot], texts: Texts) -> dict[int, torch.Tensor]:
+        """The denoiser's answer to each shot, by its place among them."""
         studio, at_once = self.studio, AT_ONCE_TINY if self.studio.base.is_tiny else AT_ONCE
-        for group in batches(shots, at_once):
+        answered: dict[int, torch.Tensor] = {}
+        for places in together(range(len(shots)), lambda at: shots[at].noisy.shape, at_once):
+            group = [shots[at] for at in places]
             ids = torch.tensor([one.sides for one in group]).to(studio.device)
             noisy = torch.stack([one.noisy for one in group]).to(studio.device)
             t = torch.tensor([one.timestep for one in group], device=studio.device)
             text = texts.of([one.caption for one in group])
-            yield from studio.predict(noisy, t, text, time_ids=ids).float().cpu()
+            out = studio.predict(noisy, t, text, time_ids=ids).float().cpu()
+            answered |= dict(zip(places, out, strict=True))
+        return answered
 
     def measure(self, lora: str | None, strength: float, kinds: Sequence[str]) -> dict[str, Any]:
         """Losses of each picture, one a timestep; of drawn ones the squared distance from the
         base's answer, in parts of that answer's square.
         """
         shots = [shot for shot in self.shots if shot.kind in kinds]
-        order = sorted(range(len(shots)), key=lambda at: tuple(shots[at].noisy.shape))
         with self.studio.wearing(lora, strength) as changed:
             words = any(name.startswith("lora_te") for name in changed)
             texts = self._texts() if words else self.texts
-            answers = self.answers([shots[at] for at in order], texts)
-            answered = dict(zip(order, answers, strict=True))
-        if lora is None:
-            self._know(shots, answered)
+            answered = self.answers(shots, texts)
+        if lora is None:  # every kind: what a LoRA is held against on the base's own pictures
+            self.shots = [
+                replace(one, target=answered[at]) if one.kind == DRAWN else one
+                for at, one in enumerate(shots)
+            ]
         found: dict[str, dict[int, list[float | None]]] = {kind: {} for kind in kinds}
         for at, shot in enumerate(shots):
             loss = float(((answered[at] - shot.target) ** 2).mean())
@@ -151,27 +156,6 @@ class Bench:
             losses = found[shot.kind].setdefault(shot.number, [])
             losses.append(loss if math.isfinite(loss) else None)
         return {kind: list(numbers.values()) for kind, numbers in found.items()}
-
-    def _know(self, shots: Sequence[Shot], answered: Mapping[int, torch.Tensor]) -> None:
-        """The base's answers are what a LoRA is held against on the base's own pictures."""
-        known = iter([answered[at] for at, shot in enumerate(shots) if shot.kind == DRAWN])
-        self.shots = [
-            replace(one, target=next(known)) if one.kind == DRAWN else one for one in self.shots
-        ]
-
-
-def image_of(told: Order) -> Image:
-    path, placement = Path(told["file"]), Placement(tuple(told["bucket"]), tuple(told["scaled"]), 0)
-    subset = Subset(path.parent, 1, None, ".txt", CaptionRules())
-    return Image(path, subset, told["caption"], tuple(told["size"]), placement, 1)
-
-
-def batches(shots: Sequence[Shot], at_once: int) -> Iterator[list[Shot]]:
-    """Neighbours of one shape together."""
-    for _, neighbours in groupby(shots, key=lambda shot: shot.noisy.shape):
-        same = list(neighbours)
-        for first in range(0, len(same), at_once):
-            yield same[first : first + at_once]
 
 
 def fill(order: Order) -> None:

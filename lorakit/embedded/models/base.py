@@ -77,7 +77,6 @@ class Base:
     tokenizers: tuple[Path | None, ...]  # a folder each; None: the table in this package
     vae_scaling: float
     vae_shift: float = 0.0
-    vae_name: str | None = None  # of a VAE given apart
     clip_skip: int | None = None
     max_token_length: int | None = None
     t5_length: int = 512
@@ -95,10 +94,6 @@ class Base:
         return sum(path.stat().st_size for path in self.files) < 100_000_000
 
     @property
-    def latent_channels(self) -> int:
-        return self.vae.config["latent_channels"]
-
-    @property
     def latent_step(self) -> int:
         """Pixels a latent stands for, each way."""
         return int(2 ** (len(self.vae.config["block_out_channels"]) - 1))
@@ -110,14 +105,13 @@ class Base:
         return self.vae.load(dtype, device)
 
     def load_tokenizers(self) -> tuple[ClipTokenizer | T5Tokenizer, ...]:
-        made: list[ClipTokenizer | T5Tokenizer] = []
-        for place, (piece, folder) in enumerate(zip(self.text, self.tokenizers, strict=True)):
-            if piece.role == "t5" and folder is not None:
-                made.append(T5Tokenizer(folder, self.t5_length))
-            else:
-                pad = 0 if self.family == "sdxl" and place == 1 else None
-                made.append(ClipTokenizer(folder, self.max_token_length, pad=pad))
-        return tuple(made)
+        pads = {"clip_projected": 0}
+        return tuple(
+            T5Tokenizer(folder, self.t5_length)
+            if piece.role == "t5" and folder is not None
+            else ClipTokenizer(folder, self.max_token_length, pad=pads.get(piece.role))
+            for piece, folder in zip(self.text, self.tokenizers, strict=True)
+        )
 
     def load_encoders(self, dtype: torch.dtype, device: Device) -> tuple[Network, ...]:
         return tuple(piece.load(dtype, device) for piece in self.text)
@@ -138,9 +132,6 @@ class Base:
             return prompts.encode_sdxl(encoders, tokens)
         return prompts.encode_flux(encoders, tokens, use_mask=self.t5_mask)
 
-    def to_pixels(self, vae: VAE, latents: torch.Tensor) -> torch.Tensor:
-        return vae.decode(latents / self.vae_scaling + self.vae_shift)
-
     def predict(
         self,
         denoiser: Network,
@@ -148,13 +139,15 @@ class Base:
         timesteps: torch.Tensor,
         text: Conditioning,
         *,
+        dtype: torch.dtype = torch.float32,
         time_ids: torch.Tensor | None = None,
         guidance: float = 1.0,
     ) -> torch.Tensor:
-        """The denoiser's answer for latents of any shape; time_ids (batch, 6) for SDXL; timesteps
-        0 to 1000 for every family.
+        """The denoiser's answer for latents of any shape, computed in `dtype`; time_ids (batch, 6)
+        for SDXL; timesteps 0 to 1000 for every family.
         """
+        pooled = None if text.pooled is None else text.pooled.to(dtype)
+        given, words = noisy.to(dtype), (text.hidden.to(dtype), pooled)
         if self.family != "flux":
-            return denoiser(noisy, timesteps, text.hidden, text.pooled, time_ids)
-        share, words = timesteps / 1000, (text.hidden, text.pooled)
-        return denoiser(noisy, share, *words, mask=text.mask, guidance=guidance)
+            return denoiser(given, timesteps, *words, time_ids)
+        return denoiser(given, timesteps / 1000, *words, mask=text.mask, guidance=guidance)

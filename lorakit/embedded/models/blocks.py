@@ -4,6 +4,7 @@ attention, a convolution that is quick on a CPU.
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,20 +12,24 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
+from lorakit import json_text
 from lorakit.embedded.models.swap import BlockSwap
 from lorakit.errors import SetupError
 
 Run = Callable[..., Any]
+IMPLEMENTED = Path(__file__).parent / "configs" / "implemented.json"
 
 
-def require(config: Mapping[str, Any], expected: Mapping[str, tuple[Any, ...]], what: str) -> None:
+def require(config: Mapping[str, Any], what: str) -> None:
     """Refuse a variant of the architecture that is not written here, by its setting."""
-    for key, allowed in expected.items():
-        if key in config and config[key] not in allowed:
-            raise SetupError(
-                f"{what}: {key} = {config[key]!r} is not implemented by the embedded trainer.",
-                hint='Use trainer = "kohya".',
-            )
+    for key, allowed in json_text.read(IMPLEMENTED)[what].items():
+        given = config.get(key, allowed[0])
+        for one in given if isinstance(given, list) else [given]:
+            if one not in allowed:
+                raise SetupError(
+                    f"{what}: {key} = {one!r} is not implemented by the embedded trainer.",
+                    hint='Use trainer = "kohya".',
+                )
 
 
 class Network(nn.Module):
@@ -115,10 +120,6 @@ def again(block: Callable[..., Any], *inputs: Any) -> Any:
 def chosen(count: int, share: float) -> list[bool]:
     """Which of so many blocks are recomputed, evenly spread."""
     return [int((place + 1) * share + 1e-9) > int(place * share + 1e-9) for place in range(count)]
-
-
-def directly(block: Callable[..., Any], *inputs: Any) -> Any:
-    return block(*inputs)
 
 
 def sinusoid(steps: torch.Tensor, width: int, *, max_period: float = 10000.0) -> torch.Tensor:

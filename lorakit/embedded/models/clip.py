@@ -62,7 +62,7 @@ class ClipLayer(nn.Module):
 class CLIPText(Network):
     def __init__(self, config: Mapping[str, Any], *, projection: bool) -> None:
         super().__init__(config)
-        require(config, {"hidden_act": ("quick_gelu", "gelu")}, "CLIP")
+        require(config, "CLIP")
         width, layers = config["hidden_size"], range(config["num_hidden_layers"])
         self.text_model = text = nn.Module()
         text.embeddings = nn.Module()

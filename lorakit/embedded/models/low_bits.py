@@ -6,6 +6,7 @@ A product on a card goes through torch's own kernels; elsewhere its twin compute
 one after another, which is how the tests judge it.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -45,6 +46,7 @@ class Scaled(Frozen):
 
     kind: torch.dtype
     most: float
+    multiplied: Callable[..., torch.Tensor]  # two factors, and the scales of their rows and columns
 
     def keep(self, weight: torch.Tensor) -> None:
         few, scale = self.rows(weight)
@@ -54,10 +56,8 @@ class Scaled(Frozen):
     def rows(self, wide: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         wide = wide.float()
         scale = wide.abs().amax(dim=1, keepdim=True).clamp(min=1e-12) / self.most
-        return self.rounded(wide / scale), scale
-
-    def rounded(self, wide: torch.Tensor) -> torch.Tensor:
-        return wide.clamp(-self.most, self.most).to(self.kind)
+        few = wide / scale if self.kind.is_floating_point else (wide / scale).round()
+        return few.clamp(-self.most, self.most).to(self.kind), scale
 
     def wide(self, kind: torch.dtype) -> torch.Tensor:
         return (self.module.weight.float() * self.module.weight_scale).to(kind)
@@ -79,36 +79,30 @@ class Scaled(Frozen):
         one = torch.ones_like(scale[:1]).expand(1, weight.shape[1])
         return self.multiplied(few, weight, scale, one).to(grad.dtype)
 
-    def multiplied(
-        self, left: torch.Tensor, right: torch.Tensor, of_left: torch.Tensor, of_right: torch.Tensor
-    ) -> torch.Tensor:
-        raise NotImplementedError
+
+def _fp8_product(
+    left: torch.Tensor, right: torch.Tensor, of_left: torch.Tensor, of_right: torch.Tensor
+) -> torch.Tensor:
+    if not left.is_cuda:
+        return (left.float() @ right.float()) * of_left * of_right
+    product = torch._scaled_mm  # noqa: SLF001 - torch's only door to it
+    kind = torch.bfloat16  # the one that it knows with scales by row
+    return product(left, right, scale_a=of_left, scale_b=of_right.contiguous(), out_dtype=kind)
+
+
+def _int8_product(
+    left: torch.Tensor, right: torch.Tensor, of_left: torch.Tensor, of_right: torch.Tensor
+) -> torch.Tensor:
+    product = torch._int_mm  # noqa: SLF001 - torch's only door to it
+    return product(left, right).float() * of_left * of_right
 
 
 class Fp8(Scaled):
-    kind, most = E4M3, 448.0
-
-    def multiplied(
-        self, left: torch.Tensor, right: torch.Tensor, of_left: torch.Tensor, of_right: torch.Tensor
-    ) -> torch.Tensor:
-        if not left.is_cuda:
-            return (left.float() @ right.float()) * of_left * of_right
-        product = torch._scaled_mm  # noqa: SLF001 - torch's only door to it
-        kind = torch.bfloat16  # the one that it knows with scales by row
-        return product(left, right, scale_a=of_left, scale_b=of_right.contiguous(), out_dtype=kind)
+    kind, most, multiplied = E4M3, 448.0, staticmethod(_fp8_product)
 
 
 class Int8(Scaled):
-    kind, most = torch.int8, 127.0
-
-    def rounded(self, wide: torch.Tensor) -> torch.Tensor:
-        return super().rounded(wide.round())
-
-    def multiplied(
-        self, left: torch.Tensor, right: torch.Tensor, of_left: torch.Tensor, of_right: torch.Tensor
-    ) -> torch.Tensor:
-        product = torch._int_mm  # noqa: SLF001 - torch's only door to it
-        return product(left, right).float() * of_left * of_right
+    kind, most, multiplied = torch.int8, 127.0, staticmethod(_int8_product)
 
 
 class Nf4(Frozen):

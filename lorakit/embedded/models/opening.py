@@ -19,6 +19,14 @@ from lorakit.weights.identify import sniff
 
 CONFIGS = Path(__file__).parent / "configs"
 UNET = "model.diffusion_model."
+TEXTS: Mapping[str, tuple[tuple[str, str, str, Any], ...]] = {
+    # role, place in a folder, prefix in a file and its makers' names
+    "sd15": (("clip", "text_encoder", "cond_stage_model.transformer.", None),),
+    "sdxl": (
+        ("clip", "text_encoder", "conditioner.embedders.0.transformer.", None),
+        ("clip_projected", "text_encoder_2", "conditioner.embedders.1.model.", layouts.open_clip),
+    ),
+}
 FLUX_TEXT = (  # role, option, place in a folder, a tensor that a file has, what it then is
     ("clip", "clip_l", "text_encoder", "text_model.final_layer_norm.weight", "CLIP text encoder"),
     ("t5", "t5xxl", "text_encoder_2", "encoder.final_layer_norm.weight", "T5 encoder"),
@@ -31,27 +39,24 @@ def open_base(args: Any, family: str) -> Base:
     belongs to another family.
     """
     path, flux = _path(args, "pretrained_model_name_or_path"), family == "flux"
-    if path is None:
-        raise SetupError("pretrained_model_name_or_path: no base model is named.")
-    if not path.exists():
+    if path is None or not path.exists():
         raise SetupError(
             f"pretrained_model_name_or_path: {args.pretrained_model_name_or_path} does not exist.",
             hint="The embedded trainer reads files and diffusers folders on this machine;"
             " download the model first.",
         )
     if flux:
-        denoiser, vae, *text = _flux(args, path)
+        pieces = _flux(args, path)
     else:
-        denoiser, vae, *text = _folder(path, family) if path.is_dir() else _file(path, family)
-    apart = _path(args, "ae" if flux else "vae")
-    if apart and not flux:
-        vae = _vae(apart, "vae", family)
-    notes = []
+        pieces = _folder(path, family) if path.is_dir() else _file(path, family)
+        if apart := _path(args, "vae"):
+            pieces[1] = _vae(apart, "vae", family)
+    denoiser, vae, *text = pieces
+    notes: tuple[str, ...] = ()
     prediction = "v_prediction" if _option(args, "v_parameterization") else "epsilon"
     if not flux and prediction == "epsilon" and sniff(path).v_prediction:
         right = "set v_parameterization = true and zero_terminal_snr = true."
-        notes.append(f"{path} says that it predicts v; {right}")
-    known, own_vae = _shipped(family)["vae"], "vae" if flux else None
+        notes = (f"{path} says that it predicts v; {right}",)
     return Base(
         family=family,
         name=path.name,
@@ -60,20 +65,16 @@ def open_base(args: Any, family: str) -> Base:
         vae=vae,
         text=tuple(text),
         tokenizers=tuple(
-            _t5_folder(args, piece, path)
-            if piece.role == "t5"
-            else _clip_folder(args, family, place, path)
-            for place, piece in enumerate(text)
+            _tokenizer(args, family, piece, place, path) for place, piece in enumerate(text)
         ),
-        vae_scaling=vae.config.get("scaling_factor", known["scaling_factor"]),
+        vae_scaling=vae.config.get("scaling_factor", _shipped(family)["vae"]["scaling_factor"]),
         vae_shift=vae.config.get("shift_factor") or 0.0,
-        vae_name=apart.name if apart else own_vae,
         clip_skip=_option(args, "clip_skip") if family == "sd15" else None,
         max_token_length=None if flux else _option(args, "max_token_length"),
         t5_length=_option(args, "t5xxl_max_token_length")
         or (512 if denoiser.config.get("guidance_embeds") else 256),
         t5_mask=bool(_option(args, "apply_t5_attn_mask")),
-        notes=tuple(notes),
+        notes=notes,
     )
 
 
@@ -83,10 +84,8 @@ def _folder(path: Path, family: str) -> list[Piece]:
     if found != family:
         what = f"this is {'an SDXL' if found == 'sdxl' else 'an SD1.5'} model"
         raise SetupError(f"{path}: {what}; the recipe's family is {family}.")
-    pieces = [unet, _piece("vae", path / "vae"), _piece("clip", path / "text_encoder")]
-    if family == "sdxl":
-        pieces.append(_piece("clip_projected", path / "text_encoder_2"))
-    return pieces
+    texts = (_piece(role, path / place) for role, place, *_ in TEXTS[family])
+    return [unet, _piece("vae", path / "vae"), *texts]
 
 
 def _file(path: Path, family: str) -> list[Piece]:
@@ -97,18 +96,14 @@ def _file(path: Path, family: str) -> list[Piece]:
             f"{path}: its U-Net takes {channels} channels (an inpainting or edit model); LoRA"
             " training needs the plain one."
         )
-
-    def piece(role: str, config: Any, prefix: str, names: Any = None) -> Piece:
-        return Piece(role, (path,), config, prefix, names)
-
-    unet = piece("unet", known["unet"], UNET, layouts.ldm_unet)
-    vae = piece("vae", known["vae"], "first_stage_model.", layouts.ldm_vae)
-    if family == "sd15":
-        return [unet, vae, piece("clip", known["text"][0], "cond_stage_model.transformer.")]
-    first = piece("clip", known["text"][0], "conditioner.embedders.0.transformer.")
-    inside = "conditioner.embedders.1.model."
-    second = piece("clip_projected", known["text"][1], inside, layouts.open_clip)
-    return [unet, vae, first, second]
+    return [
+        Piece("unet", (path,), known["unet"], UNET, layouts.ldm_unet),
+        Piece("vae", (path,), known["vae"], "first_stage_model.", layouts.ldm_vae),
+        *(
+            Piece(role, (path,), config, prefix, names)
+            for (role, _, prefix, names), config in zip(TEXTS[family], known["text"], strict=True)
+        ),
+    ]
 
 
 def _flux(args: Any, path: Path) -> list[Piece]:
@@ -189,25 +184,23 @@ def _of_family(path: Path, family: str) -> Tensors:
     return tensors
 
 
-def _clip_folder(args: Any, family: str, place: int, base: Path) -> Path | None:
-    """The model's own tokenizer, or the one kept in tokenizer_cache_dir; CLIP's table is the same
-    everywhere and comes with the package.
+def _tokenizer(args: Any, family: str, piece: Piece, place: int, base: Path) -> Path | None:
+    """The model's own, or the one kept in tokenizer_cache_dir; CLIP's table is the same everywhere
+    and comes with the package.
     """
-    places = [base / ("tokenizer", "tokenizer_2")[place]]
-    if kept := _path(args, "tokenizer_cache_dir"):
-        places.append(kept / FAMILIES[family].tokenizers[place].replace("/", "_"))
-    for folder in places:
-        if (folder / "vocab.json").is_file() or has_tokenizer(folder):
-            return folder
-    return None
-
-
-def _t5_folder(args: Any, t5: Piece, base: Path) -> Path:
     kept = _option(args, "tokenizer_cache_dir") or ""
-    places = t5_places(kept, t5.paths[0].parent, base if base.is_dir() else None)
-    for place in places:
-        if has_tokenizer(place):
-            return place
+    if piece.role == "t5":
+        places = t5_places(kept, piece.paths[0].parent, base if base.is_dir() else None)
+    else:
+        hub = FAMILIES[family].tokenizers[place].replace("/", "_")
+        own = [Path(kept).expanduser() / hub] if kept else []
+        places = [base / ("tokenizer", "tokenizer_2")[place], *own]
+    for folder in places:
+        table = piece.role != "t5" and (folder / "vocab.json").is_file()
+        if table or has_tokenizer(folder):
+            return folder
+    if piece.role != "t5":
+        return None
     raise SetupError(
         "T5's tokenizer is not on this machine: no tokenizer.json in"
         f" {', '.join(map(str, places))}.",

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tokenizers import Regex, Tokenizer, decoders, normalizers, pre_tokenizers
+from tokenizers import Regex, Tokenizer, normalizers, pre_tokenizers
 from tokenizers.models import BPE
 from torch import nn
 
@@ -60,7 +60,6 @@ class ClipTokenizer:
                 pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
             ]
         )
-        self._bpe.decoder = decoders.ByteLevel()
 
     def numbers(self, text: str) -> list[int]:
         """The tokens of a text, without start, end and padding."""

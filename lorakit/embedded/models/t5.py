@@ -81,7 +81,7 @@ class T5Block(nn.Module):
 class T5Encoder(Network):
     def __init__(self, config: Mapping[str, Any]) -> None:
         super().__init__(config)
-        require(config, {"feed_forward_proj": ("gated-gelu",)}, "T5")
+        require(config, "T5")
         self.shared = nn.Embedding(config["vocab_size"], config["d_model"])
         self.encoder = nn.Module()
         self.encoder.block = nn.ModuleList(

@@ -20,8 +20,6 @@ from lorakit.embedded.models.blocks import (
     require,
 )
 
-ALLOWED = {"act_fn": ("silu", "swish"), "mid_block_add_attention": (True,)}
-
 
 class Gaussian(NamedTuple):
     """What the encoder says about an image: a mean and a spread for every latent."""
@@ -92,7 +90,7 @@ class Half(nn.Module):
 class VAE(Network):
     def __init__(self, config: Mapping[str, Any]) -> None:
         super().__init__(config)
-        require(config, ALLOWED, "VAE")
+        require(config, "VAE")
         latents = config["latent_channels"]
         self.encoder = Half(config, decoder=False)
         self.decoder = Half(config, decoder=True)

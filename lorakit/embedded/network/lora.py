@@ -210,14 +210,10 @@ class Network:
             self.overwrite(kept)
 
     def zero_grad(self) -> None:
-        for grad in self.gradients():
-            grad.zero_()
-
-    def drop_gathering(self) -> None:
-        """What a batch that was not finished has left in the working type."""
-        for work in self.work.values():
-            if work.grad is not None:
-                work.grad.zero_()
+        """In the working type, too, where a batch that was not finished has left something."""
+        for one in {*self.flat.values(), *self.work.values()}:
+            if one.grad is not None:
+                one.grad.zero_()
 
     def train(self, *, on: bool) -> None:
         for adapter in self.adapters:

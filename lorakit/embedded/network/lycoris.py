@@ -88,11 +88,7 @@ class RebuiltLayer(torch.autograd.Function):
 
 def _gain(magnitude: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
     """What each output is multiplied by, so that its weights have the length that is learned."""
-    return magnitude.flatten() / (_lengths(weight) + EPS)
-
-
-def _lengths(weight: torch.Tensor) -> torch.Tensor:
-    return weight.flatten(1).norm(dim=1)
+    return magnitude.flatten() / (weight.flatten(1).norm(dim=1) + EPS)
 
 
 class Rebuilt(Adapter):
@@ -138,7 +134,8 @@ class Rebuilt(Adapter):
         for name, shape in self.shapes.items():
             part = getattr(self, name)
             if name == MAGNITUDE:
-                part.copy_(_lengths(wide_weight(self.module, torch.float32)).view(shape))
+                wide = wide_weight(self.module, torch.float32)
+                part.copy_(wide.flatten(1).norm(dim=1).view(shape))
             elif name.startswith("hada_"):
                 part.normal_(std=0.1 if name.endswith("_a") else 1.0, generator=chance)
             else:

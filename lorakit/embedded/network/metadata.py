@@ -20,56 +20,15 @@ from typing import Any
 
 from lorakit import __version__
 from lorakit.dataset.facts import image_files
-from lorakit.embedded.data.dataset import Dataset, Subset
+from lorakit.embedded.data.dataset import Dataset
+from lorakit.embedded.data.dataset_config import Subset
 from lorakit.embedded.network.targets import network_args
 from lorakit.embedded.training.task import Task
 from lorakit.errors import RecipeError
 from lorakit.files import sha256
+from lorakit.trainers.embedded.options import BASES, METADATA
 
 EPOCH = 315532800  # 1980-01-01
-FAMILIES = {  # kohya's name of the base, the architecture's, and where that comes from
-    "sd15": ("sd_v1", "stable-diffusion-v1", "diffusers"),
-    "sdxl": (
-        "sdxl_base_v1-0",
-        "stable-diffusion-xl-v1-base",
-        "https://github.com/Stability-AI/generative-models",
-    ),
-    "flux": ("flux1", "flux-1-dev", "https://github.com/black-forest-labs/flux"),
-}
-
-
-def names(text: str) -> tuple[str, ...]:
-    return tuple(text.split())
-
-
-# written as they are, under the same name
-FROM_ARGUMENTS = names("""
-    output_name learning_rate unet_lr gradient_checkpointing gradient_accumulation_steps
-    max_train_steps lr_warmup_steps lr_scheduler network_module network_dim network_alpha
-    network_dropout mixed_precision clip_skip max_token_length lowram noise_offset
-    multires_noise_iterations multires_noise_discount adaptive_noise_scale zero_terminal_snr
-    training_comment max_grad_norm caption_dropout_rate caption_dropout_every_n_epochs
-    caption_tag_dropout_rate prior_loss_weight min_snr_gamma scale_weight_norms ip_noise_gamma
-    noise_offset_random_strength ip_noise_gamma_random_strength loss_type huber_schedule
-    huber_scale huber_c validation_seed validation_split max_validation_steps
-    validate_every_n_epochs validate_every_n_steps resize_interpolation
-""")
-FLUX = names("""
-    model_type apply_t5_attn_mask weighting_scheme logit_mean logit_std mode_scale guidance_scale
-    timestep_sampling sigmoid_scale model_prediction_type discrete_flow_shift
-""")
-MINIMUM = names("""
-    ss_v2 ss_base_model_version ss_network_module ss_network_dim ss_network_alpha ss_network_args
-""")
-OF_SUBSET = names("""
-    num_repeats color_aug flip_aug random_crop shuffle_caption keep_tokens keep_tokens_separator
-    secondary_separator enable_wildcard caption_prefix caption_suffix resize_interpolation image_dir
-    class_tokens is_reg
-""")
-FROM_USER = names("""
-    author description license tags usage_hint thumbnail merged_from trigger_phrase preprocessor
-    is_negative_embedding
-""")
 
 
 def base_hashes(files: Mapping[str, str | None]) -> dict[str, str]:
@@ -92,7 +51,7 @@ def training(task: Task, dataset: str, optimizer: str) -> dict[str, str]:
     args, base, datasets = task.args, task.base, task.datasets
     flux, text_lr = base.family == "flux", args.text_encoder_lr
     v_of_sd15 = args.v_parameterization and base.family == "sd15"
-    values: dict[str, Any] = {f"ss_{name}": getattr(args, name) for name in FROM_ARGUMENTS}
+    values: dict[str, Any] = {f"ss_{name}": getattr(args, name) for name in METADATA["arguments"]}
     values |= {
         "ss_training_started_at": float(epoch_second()),
         "ss_text_encoder_lr": text_lr if flux else text_lr[0] if text_lr else None,
@@ -104,7 +63,7 @@ def training(task: Task, dataset: str, optimizer: str) -> dict[str, str]:
         "ss_num_epochs": task.epochs,
         "ss_v2": False,
         "ss_full_fp16": False,
-        "ss_base_model_version": FAMILIES[base.family][0] + ("_v" if v_of_sd15 else ""),
+        "ss_base_model_version": BASES[base.family][0] + ("_v" if v_of_sd15 else ""),
         "ss_cache_latents": bool(args.cache_latents or args.cache_latents_to_disk),
         "ss_sd_scripts_commit_hash": f"(none: lorakit {__version__} embedded)",
         "ss_optimizer": optimizer,
@@ -115,7 +74,7 @@ def training(task: Task, dataset: str, optimizer: str) -> dict[str, str]:
         "ss_sd_model_name": base.name,
     }
     if flux:
-        values |= {f"ss_{name}": getattr(args, name) for name in FLUX}
+        values |= {f"ss_{name}": getattr(args, name) for name in METADATA["flux"]}
     if args.frozen_linear:
         values["ss_frozen_linear"] = args.frozen_linear
     if args.ema_decay:
@@ -150,12 +109,12 @@ def of_checkpoint(task: Task, known: Mapping[str, str], *, step: int, epoch: int
         "ss_epoch": str(epoch),
     }
     if task.args.no_metadata:
-        metadata = {key: value for key, value in metadata.items() if key in MINIMUM}
+        metadata = {key: value for key, value in metadata.items() if key in METADATA["least"]}
     return {**metadata, **_model_spec(task, step)}
 
 
 def _model_spec(task: Task, step: int) -> dict[str, str]:
-    args, (_, architecture, implementation) = task.args, FAMILIES[task.base.family]
+    args, (_, architecture, implementation) = task.args, BASES[task.base.family]
     made = dt.datetime.fromtimestamp(epoch_second() + step, dt.timezone.utc)
     width, height = task.datasets[0].rules.resolution
     kind = "v" if args.v_parameterization else "epsilon"
@@ -173,7 +132,7 @@ def _model_spec(task: Task, step: int) -> dict[str, str]:
     if args.min_timestep is not None or args.max_timestep is not None:
         high = 1000 if args.max_timestep is None else args.max_timestep
         spec["timestep_range"] = f"{args.min_timestep or 0},{high}"
-    spec |= {name: getattr(args, f"metadata_{name}") for name in FROM_USER}
+    spec |= {name: getattr(args, f"metadata_{name}") for name in METADATA["from_user"]}
     return {f"modelspec.{name}": value for name, value in spec.items() if value is not None}
 
 
@@ -198,45 +157,42 @@ def bucket_info(dataset: Dataset) -> dict[str, Any]:
 
 
 def _of_datasets(datasets: Sequence[Dataset]) -> dict[str, str]:
-    described: list[dict[str, Any]] = []
     folders: dict[str, Any] = {}
+    for subset in (one for dataset in datasets for one in dataset.subsets if not one.is_reg):
+        name, again = subset.image_dir.name, 2
+        while name in folders:
+            name, again = f"{subset.image_dir.name} ({again})", again + 1
+        count = len(image_files(subset.image_dir))
+        folders[name] = {"n_repeats": subset.num_repeats, "img_count": count}
     tags: dict[str, Any] = {}
-    for dataset in datasets:
-        for subset in dataset.subsets:
-            if not subset.is_reg:
-                name, again = subset.image_dir.name, 2
-                while name in folders:
-                    name, again = f"{subset.image_dir.name} ({again})", again + 1
-                count = len(image_files(subset.image_dir))
-                folders[name] = {"n_repeats": subset.num_repeats, "img_count": count}
-        frequencies = tag_frequency(dataset)
-        resize = dataset.subsets[0].resize_interpolation if dataset.subsets else None
-        described.append(
-            {
-                "is_dreambooth": True,
-                "batch_size_per_device": dataset.batch_size,
-                "num_train_images": dataset.train_count,
-                "num_reg_images": dataset.reg_count,
-                "resolution": list(dataset.rules.resolution),
-                "enable_bucket": dataset.rules.enable,
-                "min_bucket_reso": dataset.rules.low,
-                "max_bucket_reso": dataset.rules.high,
-                "tag_frequency": frequencies,
-                "bucket_info": bucket_info(dataset),
-                "resize_interpolation": resize,
-                "subsets": [_of_subset(subset) for subset in dataset.subsets],
-            }
-        )
-        for name, counts in frequencies.items():
-            tags.setdefault(name, counts)
+    for name, counts in (one for dataset in datasets for one in tag_frequency(dataset).items()):
+        tags.setdefault(name, counts)
     return {
-        "ss_datasets": json.dumps(described),
+        "ss_datasets": json.dumps([_of_dataset(one) for one in datasets]),
         "ss_tag_frequency": json.dumps(tags),
         "ss_dataset_dirs": json.dumps(folders),
     }
 
 
+def _of_dataset(dataset: Dataset) -> dict[str, Any]:
+    first = dataset.subsets[:1]
+    return {
+        "is_dreambooth": True,
+        "batch_size_per_device": dataset.batch_size,
+        "num_train_images": dataset.train_count,
+        "num_reg_images": dataset.reg_count,
+        "resolution": list(dataset.rules.resolution),
+        "enable_bucket": dataset.rules.enable,
+        "min_bucket_reso": dataset.rules.low,
+        "max_bucket_reso": dataset.rules.high,
+        "tag_frequency": tag_frequency(dataset),
+        "bucket_info": bucket_info(dataset),
+        "resize_interpolation": first[0].resize_interpolation if first else None,
+        "subsets": [_of_subset(subset) for subset in dataset.subsets],
+    }
+
+
 def _of_subset(subset: Subset) -> dict[str, Any]:
-    facts = {**vars(subset), **vars(subset.captions), "image_dir": subset.image_dir.name}
+    facts = {**vars(subset), "image_dir": subset.image_dir.name}
     count = {"img_count": len(image_files(subset.image_dir))}
-    return count | {name: facts[name] for name in OF_SUBSET}
+    return count | {name: facts[name] for name in METADATA["of_subset"]}

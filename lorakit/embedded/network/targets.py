@@ -3,6 +3,7 @@ networks.lora_flux choose and name them; what it starts from, and what drops out
 """
 
 import argparse
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -17,32 +18,22 @@ from lorakit.embedded.network.lora import Adapter, Dropout, Network, Shape
 from lorakit.embedded.training.task import Task
 from lorakit.errors import refused
 from lorakit.trainers.embedded import options
+from lorakit.weights.sizes import CLIP, FLUX, RESIDUAL, TRANSFORMER
 
 Layer = tuple[str, nn.Module, int, float | None]  # its path, itself, rank and alpha
+Patterns = tuple[re.Pattern[str], ...]
 
-UNET = ("Transformer2DModel",)
-UNET_CONV = ("ResnetBlock2D", "Downsample2D", "Upsample2D")  # when conv_dim asks for the 3x3 ones
-UNET_NAMES = ("conv_in", "conv_out", "time_embedding.linear_1", "time_embedding.linear_2")
-LYCORIS = {  # its presets: modules, single layers, and whether the 3x3 convolutions are among them
-    "full": ((*UNET, *UNET_CONV), UNET_NAMES, True),
-    "full-lin": ((*UNET, "ResnetBlock2D"), UNET_NAMES[2:], False),
-    "attn-mlp": (UNET, (), False),
+OUTSIDE = ("conv_in", "conv_out", "time_embedding.linear_1", "time_embedding.linear_2")
+LYCORIS = {  # its presets: which layers, and whether the 3x3 convolutions are among them
+    "full": ((TRANSFORMER, RESIDUAL), OUTSIDE, True),
+    "full-lin": ((TRANSFORMER, RESIDUAL), OUTSIDE, False),
+    "attn-mlp": ((TRANSFORMER,), (), False),
 }
-TEXT = ("CLIPAttention", "CLIPMLP", "T5Attention", "T5DenseGatedActDense")
-FLUX = {
-    "all": ("DoubleStreamBlock", "SingleStreamBlock"),
-    "double": ("DoubleStreamBlock",),
-    "single": ("SingleStreamBlock",),
-}
+PARTS = ("img_attn", "txt_attn", "img_mlp", "txt_mlp", "img_mod", "txt_mod")
 FLUX_RANKS = {  # network_args that give one kind of layer a rank of its own
-    "img_attn_dim": ("img_attn",),
-    "txt_attn_dim": ("txt_attn",),
-    "img_mlp_dim": ("img_mlp",),
-    "txt_mlp_dim": ("txt_mlp",),
-    "img_mod_dim": ("img_mod",),
-    "txt_mod_dim": ("txt_mod",),
-    "single_dim": ("single_blocks", "linear"),
-    "single_mod_dim": ("modulation",),
+    **{f"{part}_dim": part for part in PARTS},
+    "single_dim": ".linear",
+    "single_mod_dim": "modulation",
 }
 
 
@@ -67,6 +58,9 @@ def build(task: Task, denoiser: nn.Module, encoders: Sequence[nn.Module]) -> Net
         from safetensors.torch import load_file
 
         weights = load_file(file)
+        downs = {key: len(weights[key]) for key in weights if key.endswith(".lora_down.weight")}
+        for key, rank in downs.items():  # a file without an alpha means its rank
+            weights.setdefault(f"{key.partition('.')[0]}.alpha", torch.tensor(float(rank)))
         if args.dim_from_weights:
             wanted = _from_weights(wanted, weights, file)
     extra, foreign = network_args(args), args.network_module == options.LYCORIS
@@ -87,10 +81,8 @@ def build(task: Task, denoiser: nn.Module, encoders: Sequence[nn.Module]) -> Net
         plus=frozenset(group for group in groups if plus_ratio(extra, group)),
     )
     if weights:
-        if foreign:
-            _refuse_other_factors(network, weights, file)
-        else:
-            _refuse_other_ranks(wanted, weights, file)
+        hint = "" if foreign else "Set dim_from_weights to take the file's."
+        _refuse_other_sizes(network, weights, file, hint)
         missing, unknown = (len(keys) for keys in network.load(weights))
         world.say(f"load network weights from {file}: {missing} missing, {unknown} unknown")
     return network
@@ -106,7 +98,7 @@ def shapes(
     for number, encoder in enumerate(encoders[:1] if flux else encoders, 1):
         prefix = "lora_te" if family == "sd15" else f"lora_te{number}"
         group = "textencoder 1 " if flux else "textencoder"
-        inside = _inside(encoder, TEXT)
+        inside = _inside(encoder, CLIP)
         found += [(prefix, group, (path, module, dim, alpha)) for path, module in inside]
     if not args.network_train_text_encoder_only:
         layers = _flux_layers(denoiser, args) if flux else _unet_layers(denoiser, args, family)
@@ -124,15 +116,15 @@ def _unet_layers(unet: nn.Module, args: argparse.Namespace, family: str) -> Iter
     dim = args.network_dim or DEFAULT_RANK
     conv_dim = int(extra.get("conv_dim", 0))
     conv_alpha = float(extra.get("conv_alpha", 1.0))
-    kinds = UNET + (UNET_CONV if "conv_dim" in extra else ())
-    names: tuple[str, ...] = ()
+    wanted: Patterns = (TRANSFORMER, RESIDUAL) if "conv_dim" in extra else (TRANSFORMER,)
+    outside: tuple[str, ...] = ()
     if args.network_module == options.LYCORIS:
-        kinds, names, conv = LYCORIS[extra.get("preset", "full")]
+        wanted, outside, conv = LYCORIS[extra.get("preset", "full")]
         conv_dim = int(extra.get("conv_dim", dim)) if conv else 0
         conv_alpha = float(extra.get("conv_alpha", args.network_alpha or 0))
     # LyCORIS looks for these names, and SDXL has others
-    single = [(name, unet.get_submodule(name)) for name in names if not ldm_names]
-    for path, module in (*_inside(unet, kinds), *single):
+    single = [(name, unet.get_submodule(name)) for name in outside if not ldm_names]
+    for path, module in (*_inside(unet, *wanted), *single):
         name = ldm_module(path, unet.config) if ldm_names else path
         wide = isinstance(module, nn.Conv2d) and module.kernel_size != (1, 1)
         rank = (conv_dim, conv_alpha) if wide else (dim, args.network_alpha)
@@ -143,10 +135,9 @@ def _flux_layers(flux: nn.Module, args: argparse.Namespace) -> Iterator[Layer]:
     extra = network_args(args)
     for path, module in _inside(flux, FLUX[extra.get("train_blocks", "all")]):
         dim = args.network_dim or DEFAULT_RANK
-        for key, words in FLUX_RANKS.items():
-            if key in extra and all(word in path.replace(".", "_") for word in words):
+        for key, part in FLUX_RANKS.items():
+            if key in extra and part in path:
                 dim = int(extra[key])
-                break
         yield path, module, dim, args.network_alpha
 
 
@@ -162,43 +153,26 @@ def _from_weights(
             continue
         if name not in known:
             raise refused(str(file), f"{name} fits no layer of this model.")
-        alpha, rank = state.get(f"{name}.alpha"), down.shape[0]
-        found.append(replace(known[name], dim=rank, alpha=float(rank if alpha is None else alpha)))
+        found.append(replace(known[name], dim=len(down), alpha=float(state[f"{name}.alpha"])))
     return found
 
 
-def _refuse_other_factors(
-    network: Network, weights: Mapping[str, torch.Tensor], file: Path
+def _refuse_other_sizes(
+    network: Network, weights: Mapping[str, torch.Tensor], file: Path, hint: str
 ) -> None:
+    """Of another rank they cannot begin; of another alpha they would begin weaker or stronger."""
     for key, ours in network.state_dict().items():
-        its = weights.get(key)
-        if its is None:
-            continue
+        its = weights.get(key, ours)
         if its.numel() != ours.numel() or (key.endswith(".alpha") and its != ours):
             said = [tuple(one.shape) or f"{float(one):g}" for one in (its, ours)]
-            raise refused(str(file), f"{key} is {said[0]} there, and {said[1]} by the recipe.")
+            raise refused(
+                str(file), f"{key} is {said[0]} there, and {said[1]} by the recipe.", hint
+            )
 
 
-def _refuse_other_ranks(
-    every: Sequence[Shape], state: Mapping[str, torch.Tensor], file: Path
-) -> None:
-    """Weights of another alpha would begin weaker or stronger than the file is."""
-    for shape in every:
-        down, alpha = state.get(f"{shape.name}.lora_down.weight"), state.get(f"{shape.name}.alpha")
-        if down is None:
-            continue
-        its_alpha = float(down.shape[0] if alpha is None else alpha)
-        if (down.shape[0], its_alpha) != (shape.dim, shape.alpha):
-            its = f"rank {down.shape[0]} and alpha {its_alpha:g}"
-            ours = f"rank {shape.dim} and alpha {shape.alpha:g}"
-            hint = "Set dim_from_weights to take the file's."
-            raise refused(str(file), f"{shape.name} has {its}, the recipe {ours}.", hint)
-
-
-def _inside(root: nn.Module, kinds: Sequence[str]) -> Iterator[tuple[str, nn.Module]]:
-    """Every Linear and Conv2d inside a module of these kinds, by its path."""
-    for outer, module in root.named_modules():
-        if type(module).__name__ in kinds:
-            for inner, child in module.named_modules():
-                if isinstance(child, (nn.Linear, nn.Conv2d)):
-                    yield f"{outer}.{inner}", child
+def _inside(root: nn.Module, *wanted: re.Pattern[str]) -> Iterator[tuple[str, nn.Module]]:
+    """The layers that kohya's networks cover: those that the plan counts."""
+    for path, module in root.named_modules():
+        layer = isinstance(module, (nn.Linear, nn.Conv2d))
+        if layer and any(pattern.search(f"{path}.weight") for pattern in wanted):
+            yield path, module

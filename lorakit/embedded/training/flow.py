@@ -8,36 +8,27 @@ import torch
 STEPS = 1000
 
 
-def sigmas(
-    count: int, height: int, width: int, args: argparse.Namespace
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Every sample's share of noise, and its timestep (0 to 1000); the sides are the latents'."""
+def sigmas(count: int, height: int, width: int, args: argparse.Namespace) -> torch.Tensor:
+    """Every sample's share of noise, a thousandth of its timestep; the sides are the latents'."""
     sampling = args.timestep_sampling
     if sampling == "sigma":
         return _from_table(_density(count, args), args.discrete_flow_shift)
     if sampling == "uniform":
-        share = torch.rand(count)
-    else:
-        share = torch.sigmoid(torch.randn(count) * args.sigmoid_scale)
-        if sampling == "shift":
-            share = _shifted(share, args.discrete_flow_shift)
-        elif sampling == "flux_shift":
-            share = _shifted(share, math.exp(_mu((height // 2) * (width // 2))))
-    return share, share * STEPS
-
-
-def fixed_sigmas(count: int, timestep: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """For validation: every sample at one place."""
-    return torch.full((count,), timestep / STEPS), torch.full((count,), float(timestep))
+        return torch.rand(count)
+    share = torch.sigmoid(torch.randn(count) * args.sigmoid_scale)
+    if sampling == "shift":
+        return _shifted(share, args.discrete_flow_shift)
+    return by_size(share, height, width) if sampling == "flux_shift" else share
 
 
 def _shifted(share: torch.Tensor, shift: float) -> torch.Tensor:
     return share * shift / (1 + (shift - 1) * share)
 
 
-def _mu(tokens: int) -> float:
-    """FLUX's own: 0.5 at 256 tokens, 1.15 at 4096, a straight line between and beyond."""
-    return 0.5 + (1.15 - 0.5) * (tokens - 256) / (4096 - 256)
+def by_size(share: torch.Tensor, height: int, width: int) -> torch.Tensor:
+    """FLUX's own: e^0.5 at 256 tokens, e^1.15 at 4096, a straight line between and beyond."""
+    tokens = (height // 2) * (width // 2)
+    return _shifted(share, math.exp(0.5 + (1.15 - 0.5) * (tokens - 256) / (4096 - 256)))
 
 
 def _density(count: int, args: argparse.Namespace) -> torch.Tensor:
@@ -50,11 +41,10 @@ def _density(count: int, args: argparse.Namespace) -> torch.Tensor:
     return place
 
 
-def _from_table(place: torch.Tensor, shift: float) -> tuple[torch.Tensor, torch.Tensor]:
+def _from_table(place: torch.Tensor, shift: float) -> torch.Tensor:
     """The discrete Euler schedule: a thousand shares from 1 downwards, shifted."""
     table = _shifted(torch.arange(STEPS, 0, -1, dtype=torch.float32) / STEPS, shift)
-    share = table[(place * STEPS).long().clamp(0, STEPS - 1)]
-    return share, share * STEPS
+    return table[(place * STEPS).long().clamp(0, STEPS - 1)]
 
 
 def prediction(
@@ -66,18 +56,9 @@ def prediction(
         return output, None
     if args.model_prediction_type == "additive":
         return output + noisy, None
-    return output * -share + noisy, _weight(share, args.weighting_scheme)
-
-
-def _weight(share: torch.Tensor, scheme: str) -> torch.Tensor:
-    if scheme == "sigma_sqrt":
-        return share**-2.0
-    if scheme == "cosmap":
-        return 2 / (math.pi * (1 - 2 * share + 2 * share**2))
-    return torch.ones_like(share)
-
-
-def flux_schedule(count: int, height: int, width: int) -> list[float]:
-    """The shares of noise, 1 to 0, that a picture is drawn along; the sides are its latents'."""
-    even = torch.linspace(1.0, 1.0 / count, count)
-    return [*map(float, _shifted(even, math.exp(_mu((height // 2) * (width // 2))))), 0.0]
+    weight = torch.ones_like(share)
+    if args.weighting_scheme == "sigma_sqrt":
+        weight = share**-2.0
+    elif args.weighting_scheme == "cosmap":
+        weight = 2 / (math.pi * (1 - 2 * share + 2 * share**2))
+    return output * -share + noisy, weight

@@ -92,11 +92,6 @@ def _pyramid(noise: torch.Tensor, iterations: int, discount: float, step_seed: i
     return noise / noise.std()
 
 
-def timesteps(count: int, low: int, high: int) -> torch.Tensor:
-    """`high` is excluded, except that low = high means exactly that one."""
-    return torch.randint(low, high, (count,)) if low < high else torch.full((count,), high)
-
-
 def weighted(
     loss: torch.Tensor, t: torch.Tensor, schedule: Schedule, args: argparse.Namespace
 ) -> torch.Tensor:

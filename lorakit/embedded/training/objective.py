@@ -4,7 +4,8 @@ how far off it is. `draw` does what needs the host (chance, files, captions), `l
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -12,12 +13,12 @@ from torch import nn
 from tqdm import tqdm
 
 from lorakit.embedded.data.batches import Batch, validation_batches
-from lorakit.embedded.data.cache import Latents
+from lorakit.embedded.data.cache import Latents, Texts
 from lorakit.embedded.data.images import size_ids
 from lorakit.embedded.models import Conditioning
+from lorakit.embedded.models.prompts import Tokens
 from lorakit.embedded.training import flow, noise
 from lorakit.embedded.training.task import Task
-from lorakit.embedded.training.texts import Texts
 from lorakit.embedded.training.world import seed_of, send
 
 PLACES = 4  # in time, at which held-out images are measured
@@ -38,18 +39,13 @@ class Inputs:
     time_ids: torch.Tensor | None = None  # SDXL
     masks: torch.Tensor | None = None  # how much each place of the latents counts
     texts: Conditioning | None = None
-    tokens: tuple[torch.Tensor, ...] = ()  # where a text encoder learns
+    tokens: Tokens = ()  # where a text encoder learns
 
     def tensors(self) -> dict[str, torch.Tensor]:
-        found: dict[str, torch.Tensor] = {}
-        for field in fields(self):
-            value = getattr(self, field.name)
-            parts = vars(value) if isinstance(value, Conditioning) else {"": value}
-            if isinstance(value, tuple):
-                parts = {str(place): part for place, part in enumerate(value)}
-            named = {f"{field.name}.{key}": part for key, part in parts.items()}
-            found |= {key: part for key, part in named.items() if part is not None}
-        return found
+        words = vars(self.texts) if self.texts is not None else {}
+        tokens = {f"tokens {place}": part for place, part in enumerate(self.tokens)}
+        every = {**vars(self), **words, **tokens}
+        return {key: part for key, part in every.items() if torch.is_tensor(part)}
 
     @property
     def shape(self) -> tuple[Any, ...]:
@@ -72,6 +68,8 @@ class Objective:
         args = task.args
         self.args, self.world, self.base, self.seed = args, task.world, task.base, task.seed
         self.denoiser, self.latents, self.texts = denoiser, latents, texts
+        # samples are drawn by it, too
+        self.predict = partial(self.base.predict, denoiser, dtype=self.world.weight_dtype)
         self.schedule: noise.Schedule | None = None  # FLUX has none
         if self.base.prediction != "flow":
             terminal = bool(args.zero_terminal_snr)
@@ -94,7 +92,7 @@ class Objective:
         latents = self.latents.of(batch, self.seed, pixels)
         total = self.args.max_train_steps
         captions = [one.caption(self.seed, step=step, total_steps=total) for one in batch]
-        tokens: tuple[torch.Tensor, ...] = ()
+        tokens: Tokens = ()
         if learning and self.texts.trained:
             tokens, texts = self.texts.tokens(captions), self.texts.kept(captions)
         else:
@@ -122,14 +120,17 @@ class Objective:
             white = noise.gaussian(latents)
             if timestep is None:
                 height, width = latents.shape[-2:]
-                share, t = flow.sigmas(count, height, width, args)
+                share = flow.sigmas(count, height, width, args)
+                t = share * flow.STEPS
             else:
-                share, t = flow.fixed_sigmas(count, timestep)
+                t = torch.full((count,), float(timestep))
+                share = t / flow.STEPS
             share = send(share, device)
         else:
             white = noise.sample_noise(latents, args, step_seed)
             low, high = (self.low, self.high) if timestep is None else (timestep, timestep)
-            t = noise.timesteps(count, low, high)
+            # `high` is excluded, except that low = high means exactly that one
+            t = torch.randint(low, high, (count,)) if low < high else torch.full((count,), high)
         t, ones = send(t, device), torch.ones(count, device=device)
         return Inputs(latents, white, noise.perturbed(white, args), t, ones, share)
 
@@ -162,23 +163,6 @@ class Objective:
                 distance = distance * share
         losses = distance.mean(dim=list(range(1, distance.dim()))) * inputs.weights
         return losses if schedule is None else noise.weighted(losses, t, schedule, args)
-
-    def predict(
-        self, noisy: torch.Tensor, t: torch.Tensor, texts: Conditioning, **more: Any
-    ) -> torch.Tensor:
-        """The denoiser's answer, in the training's precision. Samples are drawn by it, too."""
-        kind = self.world.weight_dtype
-        floats = {
-            name: part.to(kind)
-            for name, part in vars(texts).items()
-            if part is not None and part.is_floating_point()
-        }
-        texts = replace(texts, **floats)
-        return self.base.predict(self.denoiser, noisy.to(kind), t, texts, **more)
-
-    def step_seed(self, micro_step: int) -> int:
-        """`micro_step` counts the batches of this process since the start of the training."""
-        return seed_of(self.seed, "step", micro_step, self.world.rank)
 
 
 def held_out_timesteps(low: int, high: int) -> list[int]:

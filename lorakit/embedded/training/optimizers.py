@@ -78,7 +78,11 @@ class Optimizer:
         arguments = ",".join(f"{key}={value}" for key, value in keywords.items())
         # as kohya writes it into the metadata
         self.described = f"{self.name}({arguments})" if arguments else self.name
-        self.other: Any = _other_scheduler(args, self.inner)
+        self.other: Any = None
+        if args.lr_scheduler_type:
+            scheduler = "torch.optim.lr_scheduler"
+            cls = _named_class("lr_scheduler_type", args.lr_scheduler_type, scheduler)
+            self.other = cls(self.inner, **keyword_arguments(args.lr_scheduler_args))
         self.factor: Factor | None = None
         if not own_pace and self.other is None:
             self.factor = schedule(args, args.max_train_steps * world_size)
@@ -183,29 +187,21 @@ def _find(name: str) -> tuple[Any, bool]:
     """The class, and whether it may see flat tensors: it looks at single numbers only."""
     dotted = OPTIMISERS.get(name.lower(), "")
     flat = bool(dotted) and not dotted.startswith(("bitsandbytes.", "lorakit."))
-    # else any class by its path, or of torch.optim, as with kohya
-    module, _, cls = (dotted or name).rpartition(".")
-    module = module or "torch.optim"
+    return _named_class("optimizer_type", dotted or name, "torch.optim"), flat
+
+
+def _named_class(option: str, name: str, home: str) -> Any:
+    """Any class by its path, or of `home`, as with kohya."""
+    module, _, cls = name.rpartition(".")
+    module = module or home
     try:
-        return getattr(importlib.import_module(module), cls), flat
+        return getattr(importlib.import_module(module), cls)
     except ImportError as error:
         package = package_of(module)
-        needs = f"optimizer_type {name!r} needs the package {package}: {error}"
+        needs = f"{option} {name!r} needs the package {package}: {error}"
         raise SetupError(needs, hint=f"pip install {package}") from error
     except AttributeError as error:
-        raise refused(f"optimizer_type {name!r}", f"{module} has no such optimiser.") from error
-
-
-def _other_scheduler(args: argparse.Namespace, inner: Any) -> Any:
-    """`lr_scheduler_type`: any scheduler class by its path, or of torch.optim.lr_scheduler."""
-    if not args.lr_scheduler_type:
-        return None
-    module, _, cls = args.lr_scheduler_type.rpartition(".")
-    try:
-        found = getattr(importlib.import_module(module or "torch.optim.lr_scheduler"), cls)
-    except (ImportError, AttributeError) as error:
-        raise refused(f"lr_scheduler_type {args.lr_scheduler_type!r}", f"{error}.") from error
-    return found(inner, **keyword_arguments(args.lr_scheduler_args))
+        raise refused(f"{option} {name!r}", f"{module} has no such class.") from error
 
 
 class LossScale:

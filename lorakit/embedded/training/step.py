@@ -15,6 +15,7 @@ from lorakit.embedded.training import memory, recorded
 from lorakit.embedded.training.objective import Inputs
 from lorakit.embedded.training.optimizers import LEAST_SCALE
 from lorakit.embedded.training.session import Session
+from lorakit.embedded.training.world import seed_of
 
 Pixels = Iterator[Future[Any] | None]  # read ahead, or None: the objective reads them itself
 
@@ -98,7 +99,7 @@ class Stepper:
         try:
             s.network.zero_grad()
             for place, (batch, waiting) in enumerate(zip(batches, ready, strict=True)):
-                seed = s.objective.step_seed(at.micro_step + place)
+                seed = seed_of(s.seed, "step", at.micro_step + place, s.world.rank)
                 read = None if waiting is None else waiting.result()
                 inputs = s.objective.draw(batch, seed, step=at.step, pixels=read)
                 self.acts.do("learn", self.learn, inputs)
@@ -109,7 +110,6 @@ class Stepper:
             return True
         self.acts.forget()
         self.ladder.down(kept.with_traceback(None))  # the traceback would hold the memory
-        s.network.drop_gathering()
         return False
 
     def learn(self, inputs: Inputs) -> None:

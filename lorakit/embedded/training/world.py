@@ -60,10 +60,6 @@ class World:
         self.most(shared)
         return int(shared)
 
-    def agree(self, value: int) -> bool:
-        """Whether it is the same in all processes."""
-        return self.highest(value) == -self.highest(-value)
-
     def wait(self) -> None:
         if self.size > 1:
             torch.distributed.barrier()
@@ -100,18 +96,20 @@ def emit(event: str, **facts: Any) -> None:
         file.write(line)
 
 
+def best_device() -> str:
+    mps = "mps" if torch.backends.mps.is_available() else "cpu"
+    return "cuda" if torch.cuda.is_available() else mps
+
+
 def enter(args: argparse.Namespace) -> World:
     """From what `accelerate launch` (or torchrun) put into the environment."""
     size, rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
     local = int(os.environ.get("LOCAL_RANK", "0"))
     on_cpu = os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true", "yes")
-    if torch.cuda.is_available() and not on_cpu:
+    device = torch.device("cpu" if on_cpu else best_device())
+    if device.type == "cuda":
         device = torch.device("cuda", local)
         torch.cuda.set_device(device)
-    elif torch.backends.mps.is_available() and not on_cpu:
-        device = torch.device("mps")
-    else:
-        device = torch.device("cpu")
     if size > 1:
         timeout = dt.timedelta(minutes=args.ddp_timeout) if args.ddp_timeout else None
         backend = "nccl" if device.type == "cuda" else "gloo"

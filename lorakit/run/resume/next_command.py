@@ -7,7 +7,7 @@ from lorakit.errors import LorakitError
 from lorakit.run.commands import work_of
 from lorakit.runs.find import live_state, run_name
 from lorakit.runs.record import WAITING, Record, read_record
-from lorakit.runs.states import State, fault_of, states_in
+from lorakit.runs.states import State, states_in
 from lorakit.trainers.table import trainer
 
 MAY_GO_ON = frozenset({"dead", "interrupted", "stopped", "failed"})
@@ -68,12 +68,11 @@ def newest_state(run_dir: Path, record: Record) -> State:
         output, record.output_name, per_epoch=steps.per_epoch, counted=who.STATES_COUNT
     )
     if save := who.newest_save(work_of(run_dir, record)):
-        states.append(State(save[1], save[0], None))
-    intact = [state for state in states if state.step < steps.total]
+        states.append(State(save[1], save[0]))
+    intact = [one for one in states if not one.fault and 0 < one.step < steps.total]
     if intact:
         return intact[-1]
-    faults = {path: fault_of(path, counted=who.STATES_COUNT) for path in output.glob("*-state")}
-    broken = [f"{path.name} {fault}" for path, fault in sorted(faults.items()) if fault]
+    broken = sorted(f"{one.path.name} {one.fault}" for one in states if one.fault)
     why = f" ({'; '.join(broken)})" if broken else ""
     anew = f"lorakit train {record.recipe} --set {who.RESUMABLE_WITH} starts anew"
     hint = f"{anew} and can be resumed."

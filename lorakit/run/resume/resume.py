@@ -18,7 +18,6 @@ from lorakit.journal import now
 from lorakit.private import HIDDEN
 from lorakit.proof.inputs import require_same_inputs
 from lorakit.recipe.resolve import resolve
-from lorakit.run.child import Patience
 from lorakit.run.commands import work_of
 from lorakit.run.resume.adopt import close_dead_run
 from lorakit.run.resume.next_command import is_untouched, newest_state
@@ -40,19 +39,17 @@ OTHERS = (
 )
 
 
-def resume(run_dir: Path, *, anyway: bool, emit: Emit, patience: Patience | None) -> Outcome:
+def resume(run_dir: Path, *, anyway: bool, emit: Emit) -> Outcome:
     """From its newest state, or anew where nothing is lost. `anyway`: also with other inputs."""
     close_dead_run(run_dir)
     record = read_record(run_dir)
     go_on = _from_record if is_untouched(run_dir, record) else _from_state
-    return go_on(run_dir, record, anyway=anyway, emit=emit, patience=patience)
+    return go_on(run_dir, record, anyway=anyway, emit=emit)
 
 
-def _from_record(
-    run_dir: Path, record: Record, *, anyway: bool, emit: Emit, patience: Patience | None
-) -> Outcome:
+def _from_record(run_dir: Path, record: Record, *, anyway: bool, emit: Emit) -> Outcome:
     """As it was planned, whatever has become of the recipe."""
-    ledger, hasher = Ledger(run_dir, record), BackgroundHasher()
+    hasher = BackgroundHasher(Ledger(run_dir, record))
     texts = [f"not as it was planned: {text}" for text in require_same_inputs(run_dir, anyway)]
     for text in texts:
         emit(Event("note", text=text))
@@ -60,19 +57,16 @@ def _from_record(
     if not dataset.digest and (rows := read_images(run_dir)):
         # its list was made too late to be entered
         dataset = replace(dataset, digest=digest_of(rows), files=LIST)
-    ledger.note(
+    hasher.ledger.note(
         warnings=(*record.warnings, *(Warned(0, "inputs", text) for text in texts)),
         dataset=dataset,
         outcome=Ending(),
     )
-    hasher.weights(record.weights)
-    job = job_of_record(run_dir, record)
-    return execute(job, ledger, hasher, emit=emit, patience=patience)
+    hasher.weights()
+    return execute(job_of_record(record), hasher, emit=emit)
 
 
-def _from_state(
-    run_dir: Path, record: Record, *, anyway: bool, emit: Emit, patience: Patience | None
-) -> Outcome:
+def _from_state(run_dir: Path, record: Record, *, anyway: bool, emit: Emit) -> Outcome:
     ledger, state = Ledger(run_dir, record), newest_state(run_dir, record)
     env, unknown = _env(record)
     remarks = tuple(
@@ -99,18 +93,13 @@ def _from_state(
     ledger.note(outcome=Ending())
     # LORAKIT_ANYWAY: the embedded trainer knows its dataset too
     env |= {"LORAKIT_ANYWAY": "1"} if anyway else {}
-    job = Job(run_dir, _commands(record, part.command), env, _folder_or(run_dir, record.cwd), part)
-    return execute(job, ledger, BackgroundHasher(), emit=emit, patience=patience)
+    job = Job(_commands(record, part.command), env, record.cwd, part)
+    return execute(job, BackgroundHasher(ledger), emit=emit)
 
 
-def job_of_record(run_dir: Path, record: Record) -> Job:
+def job_of_record(record: Record) -> Job:
     """A run from its first step that was written down but never begun."""
-    commands, cwd = _commands(record, _command(record)), _folder_or(run_dir, record.root)
-    return Job(run_dir, commands, _env(record)[0], cwd)
-
-
-def _folder_or(run_dir: Path, path: str) -> Path:
-    return Path(path) if path and Path(path).is_dir() else run_dir
+    return Job(_commands(record, _command(record)), _env(record)[0], record.root)
 
 
 def _exact_part(record: Record, state: State, remarks: tuple[str, ...]) -> ResumedPart:
@@ -118,8 +107,8 @@ def _exact_part(record: Record, state: State, remarks: tuple[str, ...]) -> Resum
     if "--resume" in command:
         at = command.index("--resume")
         command = (*command[:at], *command[at + 2 :])
-    return replace(
-        _part(record, state),
+    return ResumedPart(
+        **_begun(record, state),
         command=(*command, "--resume", str(state.path)),
         output=record.output or "output",
         exact=EXACT if remarks else ("every byte, on the same kind of device",),
@@ -130,10 +119,10 @@ def _exact_part(record: Record, state: State, remarks: tuple[str, ...]) -> Resum
 def _counted_part(
     run_dir: Path, record: Record, state: State, how: Continuation, remarks: tuple[str, ...]
 ) -> ResumedPart:
-    part = _part(record, state)
+    begun, who = _begun(record, state), trainer(record.trainer.name)
     others = record.steps.processes > 1 and ANEW not in how.inexact
-    who = trainer(record.trainer.name)
-    folder, original = run_dir / "parts" / str(part.number), run_dir / who.CONFIG
+    place = f"parts/{begun['number']}"
+    folder, original = run_dir / place, run_dir / who.CONFIG
     if folder.exists():
         raise LorakitError(f"{folder} exists already; nothing was started.")
     changes = {**how.changes, "output_dir": str(folder / "output"), "resume": str(state.path)}
@@ -141,28 +130,25 @@ def _counted_part(
     for name, text in how.files.items():
         write_atomic(folder / name, text)
     changed = str(folder / who.CONFIG)
-    return replace(
-        part,
+    return ResumedPart.like(
+        how,
+        **begun,
         command=tuple(changed if Path(word) == original else word for word in _command(record)),
-        output=f"parts/{part.number}/output",
-        offset=how.offset,
-        bar_offset=how.bar_offset,
-        stop_after=how.stop_after,
-        save_phase=how.save_phase,
-        epoch_offset=how.epoch_offset,
+        output=f"{place}/output",
         exact=EXACT,
         inexact=(*remarks, *how.inexact, *([OTHERS] if others else [])),
     )
 
 
-def _part(record: Record, state: State) -> ResumedPart:
-    return ResumedPart(
-        number=len(record.parts) + 2,
-        started=now(),
-        from_state=state.path.name,
-        from_step=state.step,
-        before_s=record.outcome.duration_s,
-    )
+def _begun(record: Record, state: State) -> dict[str, Any]:
+    """What is the same however the trainer goes on."""
+    return {
+        "number": len(record.parts) + 2,
+        "started": now(),
+        "from_state": state.path.name,
+        "from_step": state.step,
+        "before_s": record.outcome.duration_s,
+    }
 
 
 def _commands(record: Record, training: tuple[str, ...]) -> tuple[Command, ...]:

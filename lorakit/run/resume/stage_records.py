@@ -1,17 +1,18 @@
 """The record of a run with stages, made from theirs: steps counted on, paths from its folder."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 from lorakit.journal import now
+from lorakit.processes import Identity
 from lorakit.runs.images import digest_of_stages
 from lorakit.runs.ledger import Ledger
 from lorakit.runs.record import (
     WAITING,
     Ending,
     Record,
-    RunProcess,
     SampleDrawn,
     SavedCheckpoint,
     SavedState,
@@ -23,14 +24,10 @@ from lorakit.runs.record import (
 Entry = TypeVar("Entry", SavedCheckpoint, SavedState, SampleDrawn, Warned)
 
 
-class StageRecord(NamedTuple):
-    summary: StageSummary
-    record: Record
-
-
 def record_stages(ledger: Ledger, *, running: bool = False) -> None:
     """Write the run's record anew from those of its stages."""
-    stages, first_step = [], 0
+    stages: list[tuple[StageSummary, Record]] = []
+    first_step = 0
     for old in ledger.record.stages:
         record = read_record(ledger.run_dir / old.folder)
         outcome, total = record.outcome, record.steps.total
@@ -43,20 +40,18 @@ def record_stages(ledger: Ledger, *, running: bool = False) -> None:
             total=total,
             digest=record.dataset.digest,
         )
-        stages.append(StageRecord(summary, record))
+        stages.append((summary, record))
         first_step += (outcome.step or 0) if record.state == "done" else total
-    begun = [one for one in stages if one.record.state != WAITING] or stages[:1]
-    folder, last = begun[-1].summary.folder, begun[-1].record
-    formula = "; ".join(f"{one.summary.name}: {one.record.steps.formula}" for one in stages)
-    digest = digest_of_stages([one.summary.digest for one in stages])
+    begun = [(one, record) for one, record in stages if record.state != WAITING] or stages[:1]
+    folder, last = begun[-1][0].folder, begun[-1][1]
+    formula = "; ".join(f"{one.name}: {record.steps.formula}" for one, record in stages)
+    digest = digest_of_stages([one.digest for one, _ in stages])
     supervisor = last.supervisor if last.supervisor.pid else ledger.record.supervisor
     ledger.note(
-        stages=tuple(one.summary for one in stages),
+        stages=tuple(one for one, _ in stages),
         **{
             key: tuple(
-                _moved(entry, stage.summary)
-                for stage in stages
-                for entry in getattr(stage.record, key)
+                _moved(entry, one) for one, record in stages for entry in getattr(record, key)
             )
             for key in ("checkpoints", "states", "samples", "warnings")
         },
@@ -67,9 +62,9 @@ def record_stages(ledger: Ledger, *, running: bool = False) -> None:
         output=f"{folder}/{last.output or 'output'}",
         steps=replace(last.steps, total=first_step, formula=formula),
         dataset=replace(last.dataset, files=f"{folder}/dataset.json", digest=digest),
-        weights=stages[0].record.weights,
+        weights=stages[0][1].weights,
         process=last.process,
-        supervisor=RunProcess.ours() if running else supervisor,
+        supervisor=Identity.of(os.getpid()) if running else supervisor,
     )
     if running:
         ledger.update(state="running", outcome=Ending())
@@ -77,25 +72,25 @@ def record_stages(ledger: Ledger, *, running: bool = False) -> None:
         _conclude(ledger, stages)
 
 
-def _conclude(ledger: Ledger, stages: Sequence[StageRecord]) -> None:
+def _conclude(ledger: Ledger, stages: Sequence[tuple[StageSummary, Record]]) -> None:
     """Done when every stage is, else what the first unfinished one says, with its name."""
-    unfinished = (n for n, one in enumerate(stages) if one.record.state != "done")
+    unfinished = (n for n, (_, record) in enumerate(stages) if record.state != "done")
     place = next(unfinished, len(stages) - 1)
     summary, record = stages[place]
     ending, waits = record.outcome, record.state == WAITING
     state = "interrupted" if waits else record.state
     what = " has not begun" if waits else f": {ending.reason}"
-    last = stages[place - 1].record.outcome if ending.blank and place else ending
+    last = stages[place - 1][1].outcome if ending.blank and place else ending
     done = state == "done"
     outcome = replace(
         last,
         step=summary.first_step + (ending.step or 0),
         total=ledger.record.steps.total,
-        duration_s=sum(one.record.outcome.duration_s for one in stages),
+        duration_s=sum(one.outcome.duration_s for _, one in stages),
         reason="" if done else f"stage {summary.name} ({place + 1} of {len(stages)}){what}",
         lora=f"{summary.folder}/{ending.lora}" if done and ending.lora else None,
         saved=tuple(
-            f"{one.summary.folder}/{path}" for one in stages for path in one.record.outcome.saved
+            f"{one.folder}/{path}" for one, record in stages for path in record.outcome.saved
         ),
     )
     ledger.update(state=state, ended=now(), outcome=outcome)

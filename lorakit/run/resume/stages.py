@@ -15,7 +15,7 @@ from lorakit.errors import LorakitError
 from lorakit.events import Emit, Event, silent
 from lorakit.files import write_atomic
 from lorakit.plan.model import Plan
-from lorakit.run.child import Patience
+from lorakit.processes import Identity
 from lorakit.run.resume.adopt import close_dead_run
 from lorakit.run.resume.resume import resume
 from lorakit.run.resume.stage_records import record_stages
@@ -30,13 +30,7 @@ from lorakit.runs.record import WAITING, Record, RunProcess, StageSummary, read_
 _PATIENCE_S = 5.0  # for a dataset list that is still being made when the run ends
 
 
-def train_stages(
-    plans: Sequence[Plan],
-    *,
-    emit: Emit = silent,
-    patience: Patience | None = None,
-    past_nan: bool = False,
-) -> Outcome:
+def train_stages(plans: Sequence[Plan], *, emit: Emit = silent, past_nan: bool = False) -> Outcome:
     """Run the stages one after another. Raises only when nothing could be started."""
     run_dir = plans[0].run_dir.parent
     require_folder(run_dir)
@@ -46,36 +40,31 @@ def train_stages(
         record_stages(ledger, running=True)
 
         def begin(number: int, report: Emit) -> Outcome:
-            job, hasher = job_of(plans[number]), hashers[number]
-            stage = Ledger(job.run_dir)
-            hasher.weights(stage.record.weights)
-            return execute(job, stage, hasher, emit=report, patience=patience, past_nan=past_nan)
+            hashers[number].weights()
+            job = job_of(plans[number])
+            return execute(job, hashers[number], emit=report, past_nan=past_nan)
 
         reached = _one_by_one(ledger, begin, emit)
-        for plan, hasher in list(zip(plans, hashers, strict=True))[reached:]:
-            _settle(plan.run_dir, hasher)
+        for hasher in hashers[reached:]:
+            _settle(hasher)
         return Outcome(run_dir, ledger.record)
 
 
-def resume_run(
-    run_dir: Path, *, anyway: bool = False, emit: Emit = silent, patience: Patience | None = None
-) -> Outcome:
+def resume_run(run_dir: Path, *, anyway: bool = False, emit: Emit = silent) -> Outcome:
     """A stage goes on as its run does. `anyway`: also where its inputs are not as they were."""
     run_dir = whole_of(run_dir)
     with own_run(run_dir, "lorakit resume"):
         go_on = _resume_stages if read_record(run_dir).stages else resume
-        return go_on(run_dir, anyway=anyway, emit=emit, patience=patience)
+        return go_on(run_dir, anyway=anyway, emit=emit)
 
 
-def _resume_stages(
-    run_dir: Path, *, anyway: bool, emit: Emit, patience: Patience | None
-) -> Outcome:
+def _resume_stages(run_dir: Path, *, anyway: bool, emit: Emit) -> Outcome:
     """In the stage where the run ended, then with those that wait."""
     ledger = Ledger(run_dir)
     folders = list(_folders(ledger))
 
     def go_on(number: int, report: Emit) -> Outcome:
-        return resume(folders[number], anyway=anyway, emit=report, patience=patience)
+        return resume(folders[number], anyway=anyway, emit=report)
 
     if not _one_by_one(ledger, go_on, emit):
         record_stages(ledger)
@@ -145,9 +134,10 @@ def _written_down(plan: Plan) -> BackgroundHasher:
     require_folder(plan.run_dir)
     for name, text in plan.files.items():
         write_atomic(plan.run_dir / name, text)
-    Ledger(plan.run_dir, replace(opening_record(plan), state=WAITING, stage=plan.stage)).save()
-    hasher = BackgroundHasher()
-    hasher.dataset(plan, plan.run_dir)
+    record = replace(opening_record(plan), state=WAITING, stage=plan.stage)
+    hasher = BackgroundHasher(Ledger(plan.run_dir, record))
+    hasher.ledger.save()
+    hasher.dataset(plan)
     return hasher
 
 
@@ -158,18 +148,17 @@ def _opened(plans: Sequence[Plan]) -> Record:
         run=run_name(run_dir),
         files={},
         process=RunProcess(),
-        supervisor=RunProcess(),
+        supervisor=Identity(),
         stages=tuple(StageSummary(plan.stage, folder=plan.run_dir.name) for plan in plans),
     )
 
 
-def _settle(folder: Path, hasher: BackgroundHasher) -> None:
+def _settle(hasher: BackgroundHasher) -> None:
     """What was found out about a stage that was not reached."""
     end = time.monotonic() + _PATIENCE_S
     hasher.finish(lambda: time.monotonic() > end)
-    ledger = Ledger(folder)
-    hasher.enter(ledger)
-    ledger.save()
+    hasher.enter()
+    hasher.ledger.save()
 
 
 def _folders(ledger: Ledger) -> Iterator[Path]:

@@ -2,7 +2,7 @@
 
 import queue
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,28 +20,29 @@ Entry = Callable[[Record], Record]  # puts what was found out into the record
 class BackgroundHasher:
     """One worker, one queue. `enter` puts what it has found out into the record."""
 
-    def __init__(self) -> None:
+    def __init__(self, ledger: Ledger) -> None:
+        self.ledger = ledger
         self._jobs: queue.Queue[Callable[[], Entry] | None] = queue.Queue()
         self._done: queue.Queue[Entry] = queue.Queue()
         self._thread = threading.Thread(target=self._work, name="lorakit-hasher", daemon=True)
         self._thread.start()
 
-    def weights(self, weights: Sequence[WeightUsed]) -> None:
-        for one in weights:
+    def weights(self) -> None:
+        for one in self.ledger.record.weights:
             if Path(one.path).exists():  # else a name on a hub, fetched by the script itself
                 self._jobs.put(lambda one=one: _weight(one))  # type: ignore[misc]
 
-    def dataset(self, plan: Plan, run_dir: Path) -> None:
-        self._jobs.put(lambda: _dataset(plan, run_dir))
+    def dataset(self, plan: Plan) -> None:
+        self._jobs.put(lambda: _dataset(plan, self.ledger.run_dir))
 
-    def checkpoint(self, run_dir: Path, saved: SavedCheckpoint) -> None:
-        self._jobs.put(lambda: _checkpoint(run_dir, saved))
+    def checkpoint(self, saved: SavedCheckpoint) -> None:
+        self._jobs.put(lambda: _checkpoint(self.ledger.run_dir, saved))
 
-    def enter(self, ledger: Ledger) -> bool:
+    def enter(self) -> bool:
         """Everything found out since the last call; False when there was nothing new."""
         changed = False
         while not self._done.empty():
-            ledger.record = self._done.get_nowait()(ledger.record)
+            self.ledger.record = self._done.get_nowait()(self.ledger.record)
             changed = True
         return changed
 

@@ -12,12 +12,11 @@ from lorakit.catalogue.file_names import CheckpointName, samples_in
 from lorakit.events import Emit, Event
 from lorakit.files import below
 from lorakit.machine import free_disk
-from lorakit.run.child import Child, Ladder, Patience, Signals
+from lorakit.run.child import Child, Ladder, Signals
 from lorakit.run.commands import at_work
 from lorakit.run.resume.parts import is_extra, sample_drawn, true_name, true_sample
 from lorakit.run.watch.follow import Follower
 from lorakit.run.watch.hashing import BackgroundHasher
-from lorakit.runs.ledger import Ledger
 from lorakit.runs.outcome import Before
 from lorakit.runs.record import SavedCheckpoint, Warned
 from lorakit.runs.states import fault_of
@@ -37,7 +36,6 @@ class Supervision:
     def __init__(
         self,
         child: Child,
-        ledger: Ledger,
         hasher: BackgroundHasher,
         signals: Signals,
         emit: Emit,
@@ -45,22 +43,20 @@ class Supervision:
         before: Before,
         began_s: float = 0.0,
         write_after: int = 0,
-        patience: Patience | None = None,
         past_nan: bool = False,
     ) -> None:
         """`before`: what the output held before the launch, which was `began_s` ago."""
-        record, part, run_dir = ledger.record, ledger.record.part, ledger.run_dir
-        self.child, self.ledger, self.hasher = child, ledger, hasher
+        self.child, self.ledger, self.hasher = child, hasher.ledger, hasher
+        record, part, run_dir = self.ledger.record, self.ledger.record.part, self.ledger.run_dir
         self.signals, self.emit, self.before = signals, emit, before
         self.output_dir = run_dir / part.output if part.output else record.output_dir(run_dir)
         self.offset = part.offset
         self.stopped = ""
-        self.asked_by: int | None = None
         self.gave_up = False
         self.follower = Follower(run_dir, record, write_after=write_after)
         self._began = time.monotonic() - began_s
         self._trainer = trainer(record.trainer.name)
-        self._ladder = Ladder(child, patience or Patience(*self._trainer.PATIENCE))
+        self._ladder = Ladder(child, *self._trainer.PATIENCE)
         self._stop_after = part.stop_after
         self._past_nan = past_nan
         self._saves_states = bool(record.value("save_state"))
@@ -128,14 +124,10 @@ class Supervision:
             self.stop("nan")
 
     def _obey(self) -> None:
-        if self.signals.seen and self.asked_by is None:
-            self.asked_by = self.signals.seen[0]
-            if not self._ladder.started:
-                saves = self._trainer.SAVES_WHEN_INTERRUPTED
-                what = " and to save" if saves else f"; {self._trainer.TITLE} saves nothing now"
-                self._note(
-                    f"stopping: the trainer is asked to end{what}. Once more ends it at once."
-                )
+        if self.signals.seen and not self._ladder.started:
+            saves = self._trainer.SAVES_WHEN_INTERRUPTED
+            what = " and to save" if saves else f"; {self._trainer.TITLE} saves nothing now"
+            self._note(f"stopping: the trainer is asked to end{what}. Once more ends it at once.")
             self.stop("signal")
         if self.signals.hurried and signal.SIGKILL not in self._ladder.sent:
             self._ladder.kill()
@@ -165,7 +157,7 @@ class Supervision:
             self._checkpoint(path, event)
         for path in samples_in(self.output_dir):
             self._sample(path, None)
-        if self.hasher.enter(self.ledger) or complete:
+        if self.hasher.enter() or complete:
             self.ledger.save()
 
     def _is_complete(self, path: Path) -> bool:
@@ -185,7 +177,7 @@ class Supervision:
         saved = SavedCheckpoint(self.name(path), step, event.epoch, kind)
         others = (old for old in record.checkpoints if old.path != saved.path)
         self.ledger.note(checkpoints=(*others, saved))
-        self.hasher.checkpoint(self.ledger.run_dir, saved)
+        self.hasher.checkpoint(saved)
         text = true_name(path.name, record.part) if self.offset else None
         self.emit(Event("saved", step, epoch=event.epoch, path=str(path), text=text))
         # A resumed script saves more often than planned; what was planned is kept in the end.

@@ -9,18 +9,19 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from lorakit.catalogue.ai_toolkit import PLACES
 from lorakit.catalogue.options import sections
 from lorakit.dataset.facts import DatasetFacts, SubsetFacts
 from lorakit.errors import Fault
-from lorakit.families.by_ai_toolkit import ARCH, NAME
 from lorakit.recipe.options import Options
 from lorakit.toml_text import proven, table_text
 from lorakit.trainers import run_files
 
 FILE, LINKS = "ai-toolkit.yaml", "links.toml"
 TRAINING = "training"  # it writes into a folder of its own in there
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
+SUFFIXES = (
+    *(".jpg", ".jpeg", ".png", ".webp"),
+    *(".mp4", ".avi", ".mov", ".webm", ".mkv", ".wmv", ".m4v", ".flv"),
+)
 GRAMMAR = run_files.Grammar(
     "ai-toolkit",
     "aitk",
@@ -30,6 +31,7 @@ GRAMMAR = run_files.Grammar(
         "shuffle_caption",
         "keep_tokens",
         "flip_aug",
+        *("target_frames", "control_directory"),
     ),
     reg="takes regularisation images turn by turn, not as kohya counts them",
     uncaptioned="would train with none",
@@ -50,11 +52,14 @@ PROMPT = {
     "scale": "guidance_scale",
     "guidance_scale": "guidance_scale",
     "negative_prompt": "neg",
+    "image_path": "ctrl_img",
+    "control_image_path": "ctrl_img",
+    "frame_count": "num_frames",
 }
 
 
 def files(options: Options, facts: DatasetFacts) -> tuple[dict[str, str], list[Fault]]:
-    faults = [*GRAMMAR.faults(options, facts), *_unread(facts)]
+    faults = [*GRAMMAR.faults(options, facts), *_unread(options, facts)]
     config = configuration(options, facts, faults)
     for place, what in replaced(config):
         name = place.removeprefix("config.process.")
@@ -70,7 +75,7 @@ def configuration(options: Options, facts: DatasetFacts, faults: list[Fault]) ->
     run_dir = Path(options.text("output_dir")).parent
     said = {
         section: {name: options.value(name) for name in names if options.is_set(name)}
-        for section, names in sections(NAME).items()
+        for section, names in sections("ai-toolkit").items()
     }
     process = {
         "type": "sd_trainer",
@@ -174,7 +179,7 @@ def _model(options: Options, experts: Mapping[str, Any]) -> dict[str, Any]:
     block = {
         "name_or_path": options.text("name_or_path")
         or options.text("pretrained_model_name_or_path"),
-        "arch": ARCH[options.family][0],
+        "arch": options.about.word,
         "dtype": DTYPES[options.precision],
         "quantize": quantize,
         "quantize_te": quantize,
@@ -189,24 +194,31 @@ def _model(options: Options, experts: Mapping[str, Any]) -> dict[str, Any]:
 
 def _dataset(options: Options, subset: SubsetFacts, run_dir: Path) -> dict[str, Any]:
     own = options.subset(subset.path.name)
-    words = ("caption_dropout_rate", "caption_tag_dropout_rate")
-    block: dict[str, Any] = {
+
+    def said(word: str) -> Any:
+        return own.get(word, options.value(word))
+
+    control = own.get("control_directory")
+    return {
+        **({"control_path": control} if control else {}),
         "folder_path": (run_dir / "data" / subset.path.name).as_posix(),
         "num_repeats": own.get("num_repeats", subset.repeats),
         "resolution": [width for width, _ in options.resolutions],
         "caption_ext": options.caption_extension,
         "default_caption": "",
         "buckets": options.flag("enable_bucket"),
-        "num_frames": 1,
+        "num_frames": max(options.film_rules(subset.path).target_frames, default=1),
         "num_workers": options.integer("max_data_loader_n_workers"),
         "cache_latents": options.flag("cache_latents"),
         "cache_latents_to_disk": options.flag("cache_latents_to_disk"),
         "cache_text_embeddings": options.flag("cache_text_encoder_outputs"),
-        **{PLACES[word][1]: float(own.get(word, options.number(word))) for word in words},
+        "caption_dropout_rate": float(said("caption_dropout_rate") or 0),
+        "token_dropout_rate": float(said("caption_tag_dropout_rate") or 0),
+        "shuffle_tokens": bool(said("shuffle_caption")),
+        "flip_x": bool(said("flip_aug")),
+        "random_crop": bool(said("random_crop")),
+        "keep_tokens": int(said("keep_tokens") or 0),
     }
-    for word in ("shuffle_caption", "flip_aug", "random_crop"):
-        block[PLACES[word][1]] = bool(own.get(word, options.flag(word)))
-    return block | {"keep_tokens": own.get("keep_tokens", options.integer("keep_tokens"))}
 
 
 def _sample(options: Options, faults: list[Fault]) -> dict[str, Any]:
@@ -218,7 +230,10 @@ def _sample(options: Options, faults: list[Fault]) -> dict[str, Any]:
         if odd:
             what = f"ai-toolkit's samples have no {', '.join(odd)}."
             faults.append(options.fault("prompts", what, "", "aitk-prompt", section="sample"))
-        samples.append({PROMPT[key]: value for key, value in one.items() if key in PROMPT})
+        files = {key: one[key][0] for key in {"control_image_path"} & one.keys()}
+        samples.append(
+            {PROMPT[key]: value for key, value in {**one, **files}.items() if key in PROMPT}
+        )
     width, height = options.resolution
     return {
         "sampler": "flowmatch" if options.about.flow else "ddpm",
@@ -281,8 +296,15 @@ def _first(value: Any) -> float:
     return float((value[0] if value else 0) if isinstance(value, (list, tuple)) else value or 0)
 
 
-def _unread(facts: DatasetFacts) -> Iterator[Fault]:
+def _unread(options: Options, facts: DatasetFacts) -> Iterator[Fault]:
     for subset in _trained(facts):
+        if len(options.film_rules(subset.path).target_frames) > 1:
+            what = "ai-toolkit spreads one number of frames over a whole film."
+            hint = "Write one target_frames; shrink_video_to_frames and fps belong in [train]."
+            yield Fault(str(subset.path), what, hint, "aitk-films")
+        if options.about.controls:
+            needed = "edit" in options.text("arch")
+            yield from run_files.control_faults(options, subset, 1, needed=needed, numbered=False)
         unread = [one for one in subset.images if one.path.suffix.lower() not in SUFFIXES]
         if unread:
             what = f"ai-toolkit does not see {unread[0].path.name}: it reads {', '.join(SUFFIXES)}."

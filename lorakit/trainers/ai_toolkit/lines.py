@@ -5,8 +5,8 @@ import os
 import re
 from pathlib import Path
 
+from lorakit.catalogue.file_names import EXPERTS
 from lorakit.events import Event
-from lorakit.families.by_ai_toolkit import EXPERTS
 from lorakit.logfile import text_of
 from lorakit.trainers.progress import Reader
 

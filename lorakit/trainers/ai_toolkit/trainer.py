@@ -5,13 +5,11 @@ from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
-from zipfile import is_zipfile
 
 from lorakit import tomllib
-from lorakit.catalogue.file_names import CheckpointName
+from lorakit.catalogue.file_names import EXPERTS, CheckpointName
 from lorakit.dataset.facts import DatasetFacts
 from lorakit.errors import Fault
-from lorakit.families.by_ai_toolkit import EXPERTS
 from lorakit.recipe.model import Resolved, Section
 from lorakit.recipe.options import Options
 from lorakit.trainers.ai_toolkit import config_file, rules
@@ -52,6 +50,10 @@ class AiToolkit(CheckoutTrainer):
     SEPARATE_FOLDERS = True
     RESUMABLE_WITH = "save_every_n_steps=250"
     CONFIG = config_file.FILE
+    HANDED_OVER = (
+        "ai-toolkit: writes its caches beside the pictures, and started twice it goes on from the"
+        " newest file in training/."
+    )
 
     def settings(self, resolved: Resolved) -> Iterator[tuple[str, Any, str]]:
         """What it gets wrong where nothing is said."""
@@ -87,6 +89,10 @@ class AiToolkit(CheckoutTrainer):
         config = (start.run_dir / config_file.FILE).absolute().as_posix()
         return (Command(("env", f"SEED={options.seed}", start.python, start.script, config)),)
 
+    def stands_for(self, files: Mapping[str, str]) -> Mapping[str, str]:
+        links = tomllib.loads(files[config_file.LINKS])
+        return {f"data/{name}": place for name, place in links.items()}
+
     def prepare(self, work: Work) -> None:
         """It writes caches beside the images and begins with its newest file: hence the links, and
         a fresh folder for each part. The parts share one optimizer.pt: each save replaces it.
@@ -115,10 +121,10 @@ class AiToolkit(CheckoutTrainer):
 
     def newest_save(self, work: Work) -> tuple[int, Path] | None:
         """The LoRA whose optimiser is on the disk: the last one saved before it."""
-        names, optimizer = (
-            _names(work.output_name, work.family, work.settings),
-            work.output_dir / OPTIMIZER,
-        )
+        from zipfile import is_zipfile
+
+        names = _names(work.output_name, work.family, work.settings)
+        optimizer = work.output_dir / OPTIMIZER
         if not optimizer.is_file() or not is_zipfile(optimizer):
             return None
         saved_at = optimizer.stat().st_mtime_ns

@@ -1,107 +1,41 @@
-"""What this trainer makes of its options (catalogue/embedded.toml lists them): which are
-refused, and what network_args and the dataset's file may hold.
+"""What this trainer makes of its options, as catalogue/embedded.toml lists them: which are refused,
+and what network_args and the dataset's file may hold.
 """
 
+from collections.abc import Mapping
+
+from lorakit import tomllib
 from lorakit.catalogue.networks import Words
-from lorakit.recipe.schema import SUBSET
+from lorakit.catalogue.options import HERE, Option
+from lorakit.recipe.schema import CONTROLS, FILMS, SUBSET
 from lorakit.trainers.optimisers import BY_LOWER_NAME
 
+_SAID = tomllib.read(HERE / "embedded.toml")
 # Options that kohya's script of a family takes and never reads: here they are refused.
-WITHOUT_EFFECT: dict[str, tuple[str, ...]] = {
-    "sd15": (),
-    "sdxl": ("clip_skip",),
-    "flux": (
-        "vae",
-        "clip_skip",
-        "max_token_length",
-        "min_timestep",
-        "max_timestep",
-        "noise_offset",
-        "noise_offset_random_strength",
-        "adaptive_noise_scale",
-        "multires_noise_iterations",
-        "multires_noise_discount",
-        "min_snr_gamma",
-        "v_parameterization",
-        "zero_terminal_snr",
-        "scale_v_pred_loss_like_noise_pred",
-        "v_pred_like_loss",
-        "debiased_estimation_loss",
-        "sample_sampler",
-    ),
-}
-
-_EVERY_NETWORK = dict.fromkeys(
-    (
-        "rank_dropout",
-        "module_dropout",
-        "loraplus_lr_ratio",
-        "loraplus_unet_lr_ratio",
-        "loraplus_text_encoder_lr_ratio",
-    ),
-    "float",
-)
-_UNET_ARGS = {**_EVERY_NETWORK, "conv_dim": "int", "conv_alpha": "float"}
-_FLUX_DIMS = (
-    f"{stream}_{part}_dim" for part in ("attn", "mlp", "mod") for stream in ("img", "txt")
-)
-NETWORK_ARGS: dict[str, Words] = {
-    "sd15": _UNET_ARGS,
-    "sdxl": _UNET_ARGS,
-    "flux": {
-        **_EVERY_NETWORK,
-        "train_blocks": "one of all, double, single",
-        **dict.fromkeys((*_FLUX_DIMS, "single_dim", "single_mod_dim"), "int"),
-    },
-}
+WITHOUT_EFFECT: Mapping[str, list[str]] = _SAID["without_effect"]
+_ARGS: Mapping[str, Words] = _SAID["network_args"]
+_UNET_ARGS = {**_ARGS["every"], **_ARGS["conv"]}
+_FLUX_ARGS = {**_ARGS["every"], **_ARGS["flux"]}
+NETWORK_ARGS: Mapping[str, Words] = {"sd15": _UNET_ARGS, "sdxl": _UNET_ARGS, "flux": _FLUX_ARGS}
 LYCORIS = "lycoris.kohya"
-_LYCORIS_ARGS = {
-    "algo": "one of lora, locon, loha, lokr",
-    "preset": "one of full, full-lin, attn-mlp",
-    **dict.fromkeys(("rank_dropout", "module_dropout"), "float"),
-    **dict.fromkeys(("dora_wd", "rs_lora", "decompose_both", "full_matrix"), "given"),
-    "factor": "int",
-}
-_LYCORIS_CONV = {**_LYCORIS_ARGS, "conv_dim": "int", "conv_alpha": "float"}
-LYCORIS_ARGS: dict[str, Words] = {
-    "sd15": _LYCORIS_CONV,
-    "sdxl": _LYCORIS_CONV,
-    "flux": _LYCORIS_ARGS,
-}
-OF_LOKR = ("factor", "decompose_both", "full_matrix")
-# What LyCORIS does not read, or does in a way of its own.
-NOT_LYCORIS = ("network_dropout", "scale_weight_norms", "dim_from_weights")
+_LYCORIS_CONV = {**_ARGS["lycoris"], **_ARGS["conv"]}
+LYCORIS_ARGS = {"sd15": _LYCORIS_CONV, "sdxl": _LYCORIS_CONV, "flux": _ARGS["lycoris"]}
+OF_LOKR, NOT_LYCORIS = _SAID["lycoris"]["of_lokr"], _SAID["lycoris"]["not_here"]
+NEEDS: Mapping[str, str] = _SAID["needs"]
+AT_LEAST: Mapping[str, list[str]] = _SAID["at_least"]
+BASES: Mapping[str, list[str]] = _SAID["bases"]  # what a file calls its base
+METADATA: Mapping[str, list[str]] = _SAID["metadata"]  # what a LoRA file says of a training
 
-DATASET_REFUSED = (
-    "face_crop_aug_range",
-    "custom_attributes",
-    "cache_info",
-    "network_multiplier",
-    "metadata_file",
+DATASET_REFUSED: list[str] = _SAID["refused"]["of_dataset"]
+DATASET_LEVEL, SUBSET_LEVEL = (
+    {name: Option(name, kind) for name, kind in _SAID[level].items()}
+    for level in ("datasets", "subsets")
 )
-DATASET_LEVEL = {
-    **dict.fromkeys(("enable_bucket", "bucket_no_upscale"), "bool"),
-    **dict.fromkeys(("batch_size", "min_bucket_reso", "max_bucket_reso"), "int"),
-    **dict.fromkeys(("bucket_reso_steps", "validation_seed"), "int"),
-    "resolution": "str",  # or numbers, as ever
-    "validation_split": "float",
-}
-SUBSET_LEVEL = {
-    **dict.fromkeys(("image_dir", "conditioning_data_dir"), "str"),
-    **dict.fromkeys(("is_reg", "alpha_mask"), "bool"),
-}
-DATASET_EVERYWHERE = {
-    key: "float" if one.type == "number" else one.type
-    for key, one in SUBSET.items()
-    if key not in {*DATASET_REFUSED, *SUBSET_LEVEL}
-}
+_ELSEWHERE = {*DATASET_REFUSED, *SUBSET_LEVEL, *FILMS, *CONTROLS}
+DATASET_EVERYWHERE = {key: one for key, one in SUBSET.items() if key not in _ELSEWHERE}
 NO_MASKS = "no images have masks, so it would count every pixel as ever."
 HOW_MASKS = "Set alpha_mask = true, or conditioning_data_dir in [dataset.subset.FOLDER]."
-# frozen_linear: the compute capability that its products need
-NEEDS_CARD = {
-    "fp8": (8.9, "RTX 40, Hopper and newer cards"),
-    "int8": (8.0, "RTX 30, A100 and newer cards"),
-}
+NEEDS_CARD: Mapping[str, tuple[float, str]] = _SAID["needs_card"]
 
 # lower-case name -> class
 OPTIMISERS = {

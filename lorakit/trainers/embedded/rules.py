@@ -23,20 +23,6 @@ from lorakit.trainers.tokenizers import T5_HINT, has_tokenizer, t5_places
 
 FAMILY_OF = {path.name: family for family, path in SCRIPTS.items()}
 REQUIRED = ("pretrained_model_name_or_path", "network_module", "output_dir", "output_name")
-# What is bounded beside catalogue/bounds.py: at least 1, at least 0.
-ONE_OR_MORE = (
-    *("text_encoder_batch_size", "save_n_epoch_ratio", "max_validation_steps"),
-    *("early_stop_patience", "dataset_repeats", "t5xxl_max_token_length"),
-)
-ZERO_OR_MORE = ("lr_warmup_steps", "lr_decay_steps")
-# What means nothing alone: option -> the other that it needs.
-NEEDS = {
-    "adaptive_noise_scale": "noise_offset",
-    "noise_offset_random_strength": "noise_offset",
-    "ip_noise_gamma_random_strength": "ip_noise_gamma",
-    "scale_v_pred_loss_like_noise_pred": "v_parameterization",
-    "dim_from_weights": "network_weights",
-}
 CHANGES_CAPTIONS = ("shuffle_caption", "caption_tag_dropout_rate", "token_warmup_step")
 
 
@@ -196,7 +182,7 @@ def _packages(values: Mapping[str, Any]) -> Iterator[Fault]:
 
 
 def _ranges(values: Mapping[str, Any]) -> Iterator[Fault]:
-    own = (Bound("", ONE_OR_MORE, 1, ""), Bound("", ZERO_OR_MORE, 0, ""))
+    own = (Bound("", tuple(names), int(low), "") for low, names in options.AT_LEAST.items())
     for bound in (*BOUNDS, *own):
         for name in bound.options:
             if wrong := bound.outside(values.get(name)):
@@ -257,9 +243,7 @@ def _combinations(values: Mapping[str, Any]) -> Iterator[Fault]:
         if get(f"full_{kind}") and precision != kind:
             yield Fault(f"full_{kind}", f'needs mixed_precision = "{kind}".')
     plain = optimizer_type(argparse.Namespace(**values)).lower() == "adamw"
-    if get("stochastic_rounding") and not get("full_bf16"):
-        yield Fault("stochastic_rounding", "needs full_bf16.")
-    elif get("stochastic_rounding") and (not plain or get("lr_scheduler_type")):
+    if get("stochastic_rounding") and (not plain or get("lr_scheduler_type")):
         yield Fault("stochastic_rounding", "needs AdamW, without lr_scheduler_type.")
     if get("blocks_to_swap") and not get("gradient_checkpointing"):
         what = "needs gradient_checkpointing: else the way back keeps every block's weights."
@@ -273,7 +257,7 @@ def _combinations(values: Mapping[str, Any]) -> Iterator[Fault]:
     cached = get("cache_latents") or get("cache_latents_to_disk")
     if cached and (get("color_aug") or get("random_crop")):
         yield Fault("cache_latents", "cached latents allow neither color_aug nor random_crop.")
-    for name, other in NEEDS.items():
+    for name, other in options.NEEDS.items():
         if get(name) and not get(other):
             yield Fault(name, f"needs {other}.")
     if get("v_pred_like_loss") and get("v_parameterization"):

@@ -41,17 +41,17 @@ def schedule(args: argparse.Namespace, total: int) -> Factor:
     warmup, decay = _steps(args.lr_warmup_steps, total), _steps(args.lr_decay_steps, total)
     if name not in SCHEDULES:
         raise refused(f"lr_scheduler = {name!r}", "is not known.", did_you_mean(name, SCHEDULES))
-    if name == "constant":
-        if warmup:
-            hint = 'Use "constant_with_warmup" or drop lr_warmup_steps.'
-            raise refused("lr_warmup_steps", f"schedule {name!r} has no warm-up.", hint)
-        return lambda _step: 1.0
+    if name == "constant" and warmup:
+        hint = 'Use "constant_with_warmup" or drop lr_warmup_steps.'
+        raise refused("lr_warmup_steps", f"schedule {name!r} has no warm-up.", hint)
     if name == "piecewise_constant":
         rules = keyword_arguments(args.lr_scheduler_args).get("step_rules")
         if not rules:
             hint = """Example: ["step_rules='1:500,0.1'"]."""
             raise refused("lr_scheduler_args", "piecewise_constant needs step_rules.", hint)
         return _pieces(str(rules))
+    if name == "cosine_with_min_lr" and args.lr_scheduler_min_lr_ratio is None:
+        raise refused("lr_scheduler_min_lr_ratio", f"must be set for {name}.")
     if name == "warmup_stable_decay":
         return _stable(args, total, warmup, decay)
     rest = _after_warmup(args, name, total, warmup)
@@ -62,34 +62,29 @@ def _steps(value: float | None, total: int) -> int:
     return int(value * total) if isinstance(value, float) else int(value or 0)
 
 
-def _after_warmup(args: argparse.Namespace, name: str, total: int, warmup: int) -> Factor:
-    def progress(step: int) -> float:
-        return (step - warmup) / max(1, total - warmup)
+def _wave(progress: float, cycles: float = 1.0, low: float = 0.0) -> float:
+    """Half a cosine down from 1 for every cycle."""
+    return max(0.0, 0.5 * (1 + math.cos(math.pi * cycles * progress)) * (1 - low) + low)
 
-    cycles = args.lr_scheduler_num_cycles
-    if name == "constant_with_warmup":
-        return lambda _step: 1.0
-    if name == "linear":
-        return lambda step: max(0.0, (total - step) / max(1, total - warmup))
-    if name == "cosine":
-        return lambda step: max(0.0, 0.5 * (1 + math.cos(math.pi * progress(step))))
-    if name == "cosine_with_restarts":
-        return lambda step: (
-            0.0
-            if progress(step) >= 1
-            else max(0.0, 0.5 * (1 + math.cos(math.pi * (cycles * progress(step) % 1.0))))
-        )
+
+def _after_warmup(args: argparse.Namespace, name: str, total: int, warmup: int) -> Factor:
     if name == "polynomial":
         return _polynomial(args, total, warmup)
-    if name == "inverse_sqrt":
-        scale = args.lr_scheduler_timescale or warmup or 10_000
-        return lambda step: 1.0 / math.sqrt((step + scale - warmup) / scale)
-    low = args.lr_scheduler_min_lr_ratio
-    if low is None:
-        raise refused("lr_scheduler_min_lr_ratio", "must be set for cosine_with_min_lr.")
-    return lambda step: max(
-        0.0, 0.5 * (1 + math.cos(math.pi * cycles * progress(step))) * (1 - low) + low
-    )
+    length = max(1, total - warmup)
+    cycles, low = args.lr_scheduler_num_cycles, args.lr_scheduler_min_lr_ratio or 0.0
+    scale = args.lr_scheduler_timescale or warmup or 10_000
+
+    def restarts(progress: float) -> float:
+        return 0.0 if progress >= 1 else _wave(cycles * progress % 1.0)
+
+    shapes: dict[str, Factor] = {
+        "linear": lambda step: max(0.0, (total - step) / length),
+        "cosine": lambda step: _wave((step - warmup) / length),
+        "cosine_with_restarts": lambda step: restarts((step - warmup) / length),
+        "cosine_with_min_lr": lambda step: _wave((step - warmup) / length, cycles, low),
+        "inverse_sqrt": lambda step: 1.0 / math.sqrt((step + scale - warmup) / scale),
+    }
+    return shapes.get(name, lambda _step: 1.0)
 
 
 def _polynomial(args: argparse.Namespace, total: int, warmup: int) -> Factor:
@@ -99,11 +94,8 @@ def _polynomial(args: argparse.Namespace, total: int, warmup: int) -> Factor:
         raise refused("learning_rate", f"polynomial ends at {last:g} and must begin above it.")
 
     def factor(step: int) -> float:
-        if step > total:
-            return last / first
-        left = 1 - (step - warmup) / max(1, total - warmup)
-        decayed: float = (first - last) * left**power + last
-        return decayed / first
+        left = max(0.0, 1 - (step - warmup) / max(1, total - warmup))
+        return float((first - last) * left**power + last) / first
 
     return factor
 
@@ -118,10 +110,7 @@ def _stable(args: argparse.Namespace, total: int, warmup: int, decay: int) -> Fa
             return step / max(1, warmup) * (1 - low) + low
         if step < warmup + stable:
             return 1.0
-        if step < total:
-            progress = (step - warmup - stable) / max(1, decay)
-            return max(0.0, 0.5 * (1 + math.cos(math.pi * cycles * progress)) * (1 - low) + low)
-        return low
+        return _wave((step - warmup - stable) / max(1, decay), cycles, low) if step < total else low
 
     return factor
 
@@ -129,9 +118,6 @@ def _stable(args: argparse.Namespace, total: int, warmup: int, decay: int) -> Fa
 def _pieces(rules: str) -> Factor:
     """`1:10,0.1:20,0.01`: a factor up to each step, and the last one from then on."""
     *steps, last = rules.split(",")
-    bounds = [
-        (int(until), float(value)) for value, _, until in (rule.partition(":") for rule in steps)
-    ]
-    return lambda step: next(
-        (value for until, value in sorted(bounds) if step < until), float(last)
-    )
+    parts = [rule.partition(":") for rule in steps]
+    bounds = sorted((int(until), float(value)) for value, _, until in parts)
+    return lambda step: next((value for until, value in bounds if step < until), float(last))

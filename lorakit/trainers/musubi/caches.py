@@ -10,7 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from lorakit import json_text, tomllib
+from lorakit.dataset.facts import FILMS
+from lorakit.dataset.films import FilmRules
 from lorakit.files import write_atomic
+from lorakit.memo import stamp_of
+from lorakit.pictures.film import read_film
 from lorakit.trainers.base import Command, Work
 from lorakit.user_files import Unreadable
 
@@ -71,9 +75,9 @@ def _differences(command: Command, work: Work) -> tuple[list[Path], list[Path]]:
         for path in sorted(cache.glob("*.safetensors")) if cache.is_dir() else []:
             if path.name.endswith(TEXT_END) == texts:  # STEM_ARCH_te, STEM_0512x0768_ARCH
                 found[path.name.rsplit("_", 2)[0]].append(path)
-        for picture in pictures(Path(str(table["image_directory"]))):
-            own = found.pop(picture.stem, [])
-            lacking += [] if own else [picture]
+        for name, source in _items(table, texts=texts):
+            own = found.pop(name, [])
+            lacking += [] if own else [source]
             surplus += own[1:]  # an old one, of another size
         surplus += [path for paths in found.values() for path in paths]
     return lacking, surplus
@@ -83,16 +87,36 @@ def pictures(place: Path) -> list[Path]:
     return sorted(path for path in place.iterdir() if path.suffix.lower() in SUFFIXES)
 
 
+def _sources(table: Mapping[str, Any]) -> list[Path]:
+    """What the cachers read of a dataset."""
+    if "video_directory" in table:
+        place = Path(str(table["video_directory"]))
+        return sorted(path for path in place.iterdir() if path.suffix in FILMS)
+    return pictures(Path(str(table["image_directory"])))
+
+
+def _items(table: Mapping[str, Any], *, texts: bool) -> Iterator[tuple[str, Path]]:
+    """How each cache begins, and what it is of: latents are of a piece of a film."""
+    rules = FilmRules.said(table)
+    for source in _sources(table):
+        if texts or "video_directory" not in table:
+            yield source.stem, source
+        else:
+            for start, length in rules.pieces(read_film(source).frames):
+                yield f"{source.stem}_{start:05d}-{length:03d}", source
+
+
 def _inputs(command: Command, work: Work) -> Mapping[str, Any]:
     """Pictures by size and time, captions by their words, and the command line."""
     found: dict[str, Any] = {"command": list(command.argv)}
     for table in _tables(work):
-        for picture in pictures(Path(str(table["image_directory"]))):
+        for picture in _sources(table):
             caption = picture.with_suffix(str(table.get("caption_extension", ".txt")))
-            stat = picture.stat()
-            seen = [stat.st_size, stat.st_mtime_ns] if command.name == LATENTS else []
+            seen = stamp_of(picture)[:2] if command.name == LATENTS else ()
             words = caption.read_bytes().hex() if caption.is_file() else ""
-            found[str(picture)] = seen or words
+            found[str(picture)] = [*seen] or words
+        if place := table.get("control_directory"):
+            found |= {str(one): [*stamp_of(one)] for one in pictures(Path(str(place)))}
         found[str(table["cache_directory"])] = {
             key: table[key] for key in sorted(table) if key != "num_repeats"
         }

@@ -2,13 +2,13 @@
 dataset and a cache for each folder.
 """
 
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from lorakit.dataset.facts import DatasetFacts, SubsetFacts
 from lorakit.errors import Fault
+from lorakit.recipe import schema
 from lorakit.recipe.model import Section
 from lorakit.recipe.options import Options
 from lorakit.toml_text import proven, table_text
@@ -18,18 +18,19 @@ from lorakit.trainers.musubi import caches
 GRAMMAR = run_files.Grammar(
     "musubi-tuner",
     "musubi",
-    of_a_folder=("num_repeats", "control_directory", "no_resize_control"),
+    of_a_folder=("num_repeats", *schema.FILMS, *schema.CONTROLS),
     reg="knows no regularisation images",
     uncaptioned="would be left out silently",
 )
-FILMS = frozenset((".mp4", ".webm", ".avi", ".mkv", ".mov"))
+# How many control pictures a version takes for each picture.
+CONTROLS = {"original": 0, "layered": 0, "edit": 1}
 RENAMED = {"scale": "cfg_scale", "flow_shift": "discrete_flow_shift"}  # in a prompt's table
 
 
 def files(
     options: Options, settings: Section, facts: DatasetFacts
 ) -> tuple[dict[str, str], list[Fault]]:
-    faults = [*GRAMMAR.faults(options, facts), *_dataset_faults(facts)]
+    faults = [*GRAMMAR.faults(options, facts), *_dataset_faults(options, facts)]
     run_dir = Path(str(settings["dataset_config"].value)).parent if settings else Path()
     if caches.is_awkward(run_dir):
         what = f"{run_dir} has brackets in it; musubi-tuner takes them for a pattern."
@@ -54,10 +55,11 @@ def dataset_toml(options: Options, facts: DatasetFacts, cache: Path) -> str:
         "bucket_no_upscale": rules.no_upscale,
     }
     tables = [
-        _table(options, subset, size, cache)
+        _table(options, subset, size, cache, films=films)
         for size in options.resolutions
-        for subset in facts.subsets
-        if not subset.is_reg
+        for subset in facts.trained
+        for films in (False, True)
+        if any(bool(image.frames) == films for image in subset.images)
     ]
     text = "[general]\n" + table_text(general)
     text += "".join(f"\n[[datasets]]\n{table_text(table)}" for table in tables)
@@ -66,39 +68,44 @@ def dataset_toml(options: Options, facts: DatasetFacts, cache: Path) -> str:
 
 
 def _table(
-    options: Options, subset: SubsetFacts, size: tuple[int, int], cache: Path
+    options: Options, subset: SubsetFacts, size: tuple[int, int], cache: Path, *, films: bool
 ) -> dict[str, Any]:
-    own, name = dict(options.subset(subset.path.name)), f"{subset.path.name}-{size[0]}x{size[1]}"
-    repeats = own.pop("num_repeats", subset.repeats)
-    if "control_directory" in own:
-        place = options.resolved.path_of(str(own["control_directory"]))
-        own["control_directory"] = place.as_posix()
+    name, kind = subset.path.name, "video" if films else "image"
+    place = cache / f"{name}-{size[0]}x{size[1]}{'-films' * films}"
+    own = {"num_repeats": subset.repeats, **options.subset(name)}
+    if sides := own.get("control_resolution"):
+        own["control_resolution"] = [sides[0], sides[-1]]
+    words = {"num_repeats", *(schema.FILMS if films else schema.CONTROLS)}
     return {
-        "image_directory": subset.path.absolute().as_posix(),
+        f"{kind}_directory": subset.path.absolute().as_posix(),
         "resolution": list(size),
-        "cache_directory": (cache / name).absolute().as_posix(),
-        "num_repeats": repeats,
-        **{key: value for key, value in own.items() if key in GRAMMAR.of_a_folder},
+        "cache_directory": place.absolute().as_posix(),
+        **{key: value for key, value in own.items() if key in words},
     }
 
 
-def _dataset_faults(facts: DatasetFacts) -> Iterator[Fault]:
+def _dataset_faults(options: Options, facts: DatasetFacts) -> Iterator[Fault]:
     """What musubi would leave out or mix up silently."""
-    for subset in facts.subsets:
-        where = str(subset.path)
-        if subset.is_reg:
-            continue
-        planned = {image.path for image in subset.images}
-        if unseen := [one for one in caches.pictures(subset.path) if one not in planned]:
-            what = f"{unseen[0].name} would be trained, and lorakit does not read it."
-            yield Fault(where, what, "Convert it to .png, or take it out.", "musubi-unseen")
-        if films := sorted(one.name for one in subset.path.iterdir() if one.suffix in FILMS):
-            what = f"{films[0]} is a film, and lorakit plans with pictures only: it would be left"
-            hint = "Take it out, or put some of its frames there as pictures."
-            yield Fault(where, f"{what} out silently.", hint, "musubi-film")
-        twins = Counter(image.path.stem for image in subset.images)
-        for stem in sorted(stem for stem, count in twins.items() if count > 1):
-            what = (
-                f"{stem} is there twice; both would share one cache, and one of them would train."
-            )
-            yield Fault(where, what, "Rename one of them.", "musubi-twins")
+    version, i2v = options.text("model_version"), options.text("task").startswith("i2v")
+    prompts, _ = run_files.prompt_tables(options)
+    if i2v and not all("image_path" in prompt for prompt in prompts):
+        what = "without a first frame: image to video draws from one."
+        hint = 'Write "PROMPT --i pictures/first.png".'
+        yield options.fault("prompts", what, hint, "musubi-i2v-prompt", section="sample")
+    for subset in facts.trained:
+        films = [image for image in subset.images if image.frames]
+        one_frame = 1 in options.film_rules(subset.path).target_frames
+        lone = [image for image in subset.images if one_frame or not image.frames]
+        if i2v and lone:
+            what = f"{lone[0].path.name} would be one frame: image to video is given the first and"
+            what = f"{what} learns those behind it."
+            hint = "Take films, with target_frames from 5 on."
+            yield Fault(str(subset.path), what, hint, "musubi-i2v-frames")
+        if films and options.batch_size > 1 and not options.bucket_rules.enable:
+            what = "films are cached in buckets, and without them batches do not fit together."
+            yield options.fault("enable_bucket", what, "Write true.", "musubi-film-buckets")
+        if options.about.controls:
+            kontext = options.family == "flux_kontext"
+            most = 1 if kontext else CONTROLS.get(version, 9)
+            needed = kontext or version.startswith("edit")
+            yield from run_files.control_faults(options, subset, most, needed=needed, numbered=True)

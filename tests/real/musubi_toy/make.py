@@ -1,5 +1,5 @@
-"""Random weights of a Z-Image that a CPU can train, and a tokenizer of bytes in a hub cache laid
-out by hand. Run by musubi-tuner's own Python, with this folder and the checkout's src on PYTHONPATH.
+"""Random weights of a Z-Image and a Wan that a CPU can train, and tokenizers in a hub cache laid out
+by hand. Run by musubi-tuner's own Python, with this folder and the checkout's src on PYTHONPATH.
 
     python make.py WEIGHTS HUB
 """
@@ -46,6 +46,33 @@ def tokenizer(hub):
     (snapshot / "tokenizer_config.json").write_text(json.dumps(config))
 
 
+def wan(weights, hub):
+    from musubi_tuner.wan.configs import WAN_CONFIGS
+    from musubi_tuner.wan.modules import model, t5, vae
+    from tokenizers import Tokenizer, models, pre_tokenizers
+
+    config, version = WAN_CONFIGS["t2v-A14B"], "2.2"
+    sizes = {key: config[key] for key in ("dim", "ffn_dim", "freq_dim", "in_dim", "num_heads", "num_layers", "out_dim", "text_len")}  # fmt: skip
+    made = {
+        "wan": model.WanModel(model_type="t2v", model_version=version, **sizes),
+        "wan_t5": t5.umt5_xxl(encoder_only=True, return_tokenizer=False),
+        "wan_vae": vae.WanVAE_(16, 16, [1, 2, 4, 4], 2, [], [False, True, True]),
+    }
+    for number, (name, module) in enumerate(made.items(), start=4):
+        whole = {key: value.float() for key, value in filled(module, number).items()}
+        save_file(whole, weights / f"{name}.safetensors")
+    snapshot = hub / "models--Wan-AI--Wan2.1-T2V-14B" / "snapshots" / REVISION
+    (snapshot / "google" / "umt5-xxl").mkdir(parents=True)
+    (snapshot.parent.parent / "refs").mkdir()
+    (snapshot.parent.parent / "refs" / "main").write_text(REVISION)
+    letters = {letter: number for number, letter in enumerate(["<pad>", "</s>", "<unk>", *map(chr, range(32, 127))])}  # fmt: skip
+    words = Tokenizer(models.WordLevel(letters, unk_token="<unk>"))
+    words.pre_tokenizer = pre_tokenizers.Split("", "isolated")
+    words.save(str(snapshot / "google" / "umt5-xxl" / "tokenizer.json"))
+    config = {"tokenizer_class": "PreTrainedTokenizerFast", "pad_token": "<pad>", "eos_token": "</s>", "unk_token": "<unk>"}  # fmt: skip
+    (snapshot / "google" / "umt5-xxl" / "tokenizer_config.json").write_text(json.dumps(config))
+
+
 def main(weights, hub):
     weights.mkdir(parents=True, exist_ok=True)
     save_file(
@@ -74,6 +101,7 @@ def main(weights, hub):
     half = {name: value.to(torch.bfloat16) for name, value in vae.state_dict().items()}
     save_file(half, weights / "vae.safetensors")
     tokenizer(hub)
+    wan(weights, hub)
     print("made", zimage_config.DEFAULT_TRANSFORMER_DIM)
 
 

@@ -1,4 +1,4 @@
-"""Makes musubi-tuner's Z-Image small from outside: its constants are changed as their modules are
+"""Makes musubi-tuner's Z-Image and Wan small from outside: its constants are changed as their modules are
 imported. The checkout itself is not touched. Python runs this file by its name, where its folder
 is on PYTHONPATH. TOY_DIES_AFTER=N: a power cut in step N.
 """
@@ -32,11 +32,25 @@ TEXT = {
 }
 
 
+WAN = {"dim": 128, "ffn_dim": 128, "num_heads": 1, "num_layers": 2}
+T5 = {"vocab_size": 300, "dim_attn": 64, "dim_ffn": 64, "num_heads": 2, "encoder_layers": 1}
+
+
+def smaller(make, sizes):
+    return lambda *words, **config: make(*words, **{**config, **sizes})
+
+
 def shrink(module):
     if module.__name__.endswith("train_utils"):
         cut_off(module, int(os.environ.get("TOY_DIES_AFTER", "0")))
     elif module.__name__.endswith("zimage_config"):
         vars(module).update(CONSTANTS)
+    elif "wan_t2v" in module.__name__:
+        getattr(module, module.__name__.rpartition("wan_")[2]).update(WAN)
+    elif module.__name__.endswith("wan.modules.t5"):
+        module.umt5_xxl = smaller(module.umt5_xxl, T5)
+    elif module.__name__.endswith("wan.modules.vae"):
+        module._video_vae = smaller(module._video_vae, {"dim": 16})
     else:
         full = module.Qwen3Config
         module.Qwen3Config = lambda **config: full(**{**config, **TEXT})
@@ -59,6 +73,10 @@ class Shrinking(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         "musubi_tuner.zimage.zimage_config",
         "musubi_tuner.zimage.zimage_utils",
         "musubi_tuner.utils.train_utils",
+        "musubi_tuner.wan.configs.wan_t2v_14B",
+        "musubi_tuner.wan.configs.wan_t2v_A14B",
+        "musubi_tuner.wan.modules.t5",
+        "musubi_tuner.wan.modules.vae",
     )
 
     def find_spec(self, name, path=None, target=None):
@@ -77,6 +95,8 @@ class Shrinking(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 
     def exec_module(self, module):
         inner = self.inner
+        if module.__name__.endswith("wan.modules.t5"):  # it asks for a card as it is read
+            sys.modules["torch"].cuda.current_device = lambda: "cpu"
         inner.exec_module(module)
         shrink(module)
 

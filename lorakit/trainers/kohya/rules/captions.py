@@ -5,7 +5,7 @@ the buckets' bounds.
 from collections.abc import Iterator
 
 from lorakit.errors import Fault
-from lorakit.trainers.rule import FLOW, Case, Finder, Rule, needs, unwanted, warning
+from lorakit.trainers.rule import Case, Finder, Rule, warning
 
 SPLITTERS = ("shuffle_caption", "token_warmup_step", "caption_tag_dropout_rate")
 FORBIDDEN = (
@@ -86,41 +86,6 @@ def two_numbers(value: object) -> bool:
 
 
 RULES: tuple[Finder, ...] = (
-    needs("keep-tokens-alone", "keep_tokens", *SPLITTERS, severity="warning"),
-    unwanted(
-        "repeats-unused",
-        "dataset_repeats",
-        "is never reached: the dataset file that lorakit writes says num_repeats for each folder.",
-        "Put the repeats into the folder's name, e.g. 20_trigger.",
-        severity="warning",
-    ),
-    unwanted(
-        "weighted-captions-ignored",
-        "weighted_captions",
-        "this family's script does not read it.",
-        "Remove it.",
-        families=FLOW,
-        severity="warning",
-    ),
-    Rule(
-        "separator-in-caption",
-        "keep_tokens_separator",
-        lambda c: c.anywhere("keep_tokens_separator") and not splits_captions(c),
-        "the separator is trained as part of the caption unless shuffle_caption, token_warmup_step"
-        " or caption_tag_dropout_rate is on.",
-        "Turn one of them on, or remove keep_tokens_separator.",
-    ),
-    warning(
-        "masks-missing",
-        "masked_loss",
-        lambda c: (
-            c.flag("masked_loss")
-            and not c.anywhere("alpha_mask")
-            and not c.anywhere("conditioning_data_dir")
-        ),
-        "no images have masks, so the loss counts every pixel as ever.",
-        "Set alpha_mask = true, or conditioning_data_dir in [dataset.subset.FOLDER].",
-    ),
     warning(
         "separator-rejoined",
         "caption_separator",
@@ -135,13 +100,6 @@ RULES: tuple[Finder, ...] = (
         ),
         "takes two numbers in one text.",
         'Write face_crop_aug_range = "1.0,2.0".',
-    ),
-    Rule(
-        "buckets-off-crops",
-        "random_crop",
-        lambda c: c.flag("random_crop") and c.flag("enable_bucket"),
-        "with buckets an image is cut at random inside its bucket only.",
-        severity="note",
     ),
     Rule(
         "validation-on-mps",

@@ -1,34 +1,23 @@
-"""How long and how often; several processes, trackers, the network, sample pictures; and options
-that cannot work or must not stand in a recipe.
-"""
+"""How long and how often; several processes, trackers, sample pictures; numbers out of bounds."""
 
 from collections.abc import Callable, Iterator, Mapping
 
 from lorakit.catalogue.bounds import BOUNDS
 from lorakit.errors import Fault
-from lorakit.trainers.rule import Case, Finder, Rule, apart, unwanted, warning
+from lorakit.trainers.rule import Case, Finder, Rule, warning
 
-SECRETS = {"wandb_api_key": "WANDB_API_KEY", "huggingface_token": "HF_TOKEN"}
-UPLOADS = (
-    *("huggingface_repo_id", "huggingface_path_in_repo", "huggingface_repo_type"),
-    *("save_state_to_huggingface", "async_upload"),
-)
 # What the scripts read in some runs only; elsewhere any number may stand.
 READ_WHERE: Mapping[str, Callable[[Case], bool]] = {
     "vae_batch_size": lambda c: c.caches_latents,
     "clip_skip": lambda c: c.family == "sd15",
     "max_train_steps": lambda c: not c.is_set("max_train_epochs"),
 }
-WHEN = ("every_n_epochs", "every_n_steps", "at_first")
+WHEN = ("sample_every_n_epochs", "sample_every_n_steps", "sample_at_first")
 
 
 def here(case: Case) -> int:
     """The processes of this machine, where there are several."""
     return max(1, case.processes // max(1, case.launch("machines", 1)))
-
-
-def deepspeed(case: Case) -> bool:
-    return bool(case.said("launch", "deepspeed")) or case.flag("deepspeed")
 
 
 def bounds(case: Case) -> Iterator[Fault]:
@@ -45,82 +34,11 @@ def files_not_steps(case: Case) -> bool:
     return every > 0 and case.is_set("save_last_n_steps") and last < every
 
 
-def asked(case: Case, when: str) -> bool:
-    return bool(case.said("sample", when) or case.flag(f"sample_{when}"))
-
-
-def prompts(case: Case) -> bool:
-    return bool(case.said("sample", "prompts") or case.flag("sample_prompts"))
+def samples(case: Case) -> bool:
+    return any(map(case.flag, WHEN))
 
 
 RULES: tuple[Finder, ...] = (
-    *(
-        unwanted(
-            "secret-in-recipe",
-            key,
-            "is a secret; it would end up in files and records.",
-            f"Remove it and set {variable} in the environment.",
-        )
-        for key, variable in SECRETS.items()
-    ),
-    *(
-        unwanted(
-            "upload-off",
-            key,
-            "uploads while training; lorakit sends nothing anywhere unless asked afterwards.",
-            "Remove it; `lorakit deploy` writes the files to publish.",
-        )
-        for key in UPLOADS
-    ),
-    unwanted(
-        "debug-dataset",
-        "debug_dataset",
-        "never ends where there is no window to press a key in.",
-        "Remove it; `lorakit plan` shows the buckets.",
-    ),
-    *(
-        unwanted(
-            "config-in-config",
-            key,
-            "cannot work from a config file; lorakit writes that file itself.",
-            "Remove it.",
-        )
-        for key in ("config_file", "output_config")
-    ),
-    unwanted(
-        "own-dataset-class",
-        "dataset_class",
-        "runs code of its own in place of the dataset, so nothing about it can be checked or"
-        " predicted.",
-        "Remove it.",
-    ),
-    unwanted(
-        "log-to-file",
-        "console_log_file",
-        "takes the messages away from the terminal, where lorakit reads them.",
-        "Remove it; every run has its log.txt.",
-    ),
-    apart(
-        "steps-and-epochs",
-        "max_train_steps",
-        "max_train_epochs",
-        "is overridden by max_train_epochs.",
-        severity="warning",
-    ),
-    apart(
-        "ratio-and-epochs",
-        "save_every_n_epochs",
-        "save_n_epoch_ratio",
-        "is overridden by save_n_epoch_ratio.",
-        severity="warning",
-    ),
-    Rule(
-        "seed-per-process",
-        "seed",
-        lambda c: c.processes > 1 and c.value("seed") is None,
-        "unset: each process would take its own and shuffle the images differently.",
-        "Set seed, e.g. 42.",
-    ),
     warning(
         "processes-device",
         "mixed_precision",
@@ -137,24 +55,19 @@ RULES: tuple[Finder, ...] = (
         'Set processes = 1 in [launch], or trainer = "embedded", which shares the work on the CPU'
         " too.",
     ),
-    Rule(
-        "deepspeed-device",
-        "deepspeed",
-        lambda c: deepspeed(c) and not c.cuda,
-        "needs CUDA cards; this machine has none.",
-        "Set deepspeed = false in [launch].",
-    ),
     warning(
         "deepspeed-state",
         "save_state",
-        lambda c: deepspeed(c) and (c.flag("save_state") or c.flag("save_state_on_train_end")),
+        lambda c: (
+            c.flag("deepspeed") and (c.flag("save_state") or c.flag("save_state_on_train_end"))
+        ),
         "saves on the first process alone, which most likely hangs the others under DeepSpeed.",
         "Remove it.",
     ),
     warning(
         "zero-idle",
         "zero_stage",
-        lambda c: c.is_set("zero_stage") and not deepspeed(c),
+        lambda c: c.is_set("zero_stage") and not c.flag("deepspeed"),
         "has no effect without DeepSpeed.",
         "Set deepspeed = true in [launch], or remove it.",
     ),
@@ -172,18 +85,11 @@ RULES: tuple[Finder, ...] = (
         "{value} is a number of steps, not of files: only the newest checkpoint would stay.",
         "Write a multiple of save_every_n_steps.",
     ),
-    Rule(
-        "resume-accumulation",
-        "skip_until_initial_step",
-        lambda c: c.flag("skip_until_initial_step") and c.number("gradient_accumulation_steps") > 1,
-        "overshoots with gradient accumulation and may train nothing.",
-        "Use `lorakit resume`.",
-    ),
     bounds,
     Rule(
         "sample-without-prompts",
         "sample_prompts",
-        lambda c: any(asked(c, when) for when in WHEN) and not prompts(c),
+        lambda c: samples(c) and not c.flag("sample_prompts"),
         "samples are asked for, but there is no prompt: the script fails at the first sampling"
         " point.",
         "Write prompts in [sample].",
@@ -191,25 +97,14 @@ RULES: tuple[Finder, ...] = (
     warning(
         "sample-never",
         "sample_prompts",
-        lambda c: prompts(c) and not any(asked(c, when) for when in WHEN),
+        lambda c: c.flag("sample_prompts") and not samples(c),
         "there are prompts, but nothing says when to sample.",
         "Set every_n_epochs = 1 in [sample].",
     ),
     warning(
-        "sample-both",
-        "sample_every_n_steps",
-        lambda c: asked(c, "every_n_steps") and asked(c, "every_n_epochs"),
-        "is ignored beside sample_every_n_epochs.",
-        "Keep one.",
-    ),
-    warning(
         "sample-interval",
         "sample_every_n_epochs",
-        lambda c: any(
-            isinstance(value, int) and value <= 0
-            for when in WHEN[:2]
-            for value in (c.said("sample", when), c.value(f"sample_{when}"))
-        ),
+        lambda c: any(c.is_set(when) and c.number(when) <= 0 for when in WHEN[:2]),
         "an interval of 0 or less switches the samples off.",
         "Write 1 or more, or remove it.",
     ),

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from lorakit.errors import Fault, did_you_mean
 from lorakit.trainers.optimisers import SCHEDULES, optimizer_of
-from lorakit.trainers.rule import Case, Finder, Rule, apart, warning
+from lorakit.trainers.rule import Case, Finder, Rule, warning
 from lorakit.trainers.signatures import read
 
 SCHEDULERS = (*SCHEDULES, "reduce_lr_on_plateau")
@@ -57,18 +57,6 @@ def scheduler_name(case: Case) -> Iterator[Fault]:
         yield case.fault("lr_scheduler", what, hint, "scheduler-unknown")
 
 
-def share_of_run(case: Case) -> Iterator[Fault]:
-    for key in ("lr_warmup_steps", "lr_decay_steps"):
-        value = case.value(key)
-        if isinstance(value, float) and value >= 1:
-            what = (
-                f"{value} with a decimal point is a share of the run: the rate would stay near 0."
-            )
-            yield case.fault(key, what, f"Write {key} = {value:.0f} for steps.", "warmup-share")
-        elif case.number(key) < 0:
-            yield case.fault(key, f"{value} is negative.", "Write 0 or more.", "warmup-share")
-
-
 def free(case: Case) -> bool:
     return optimizer_of(case).endswith("schedulefree")
 
@@ -87,7 +75,6 @@ def read_by(name: str, key: str, *schedules: str) -> Rule:
 
 
 RULES: tuple[Finder, ...] = (
-    apart("train-only-both", "network_train_unet_only", "network_train_text_encoder_only"),
     read_by(
         "min-lr-idle", "lr_scheduler_min_lr_ratio", "cosine_with_min_lr", "warmup_stable_decay"
     ),
@@ -254,5 +241,4 @@ RULES: tuple[Finder, ...] = (
         "Remove it.",
     ),
     scheduler_name,
-    share_of_run,
 )

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from lorakit.catalogue.networks import OPEN, misread, turns
 from lorakit.catalogue.options import networks
 from lorakit.errors import Fault, did_you_mean
+from lorakit.families import run_by
 from lorakit.recipe.options import Options
 from lorakit.trainers.kohya.locate import HOME
 from lorakit.trainers.optimisers import pace_faults
@@ -17,12 +18,9 @@ from lorakit.trainers.signatures import Environment, import_fault, unasked
 
 # What each module of sd-scripts is made for; one that is not named here may fit any family.
 MADE_FOR: Mapping[str, tuple[str, ...]] = {
+    **{family.network_module: (name,) for name, family in run_by("kohya").items()},
     **dict.fromkeys(("networks.lora", "networks.lora_fa", "networks.dylora", "networks.oft"), UNET),
-    **dict.fromkeys(("networks.lora_flux", "networks.oft_flux"), ("flux",)),
-    "networks.lora_sd3": ("sd3",),
-    "networks.lora_lumina": ("lumina",),
-    "networks.lora_hunyuan_image": ("hunyuan_image",),
-    "networks.lora_anima": ("anima",),
+    "networks.oft_flux": ("flux",),
 }
 BLOCKS = {"sd15": 25, "sdxl": 23}
 SHAPED = ("cosine", "sine", "linear", "reverse_linear", "zeros")  # for down and up
@@ -167,16 +165,6 @@ RULES: tuple[Finder, ...] = (
         "rank_dropout stops at the first step: it does not fit this model's layers.",
         "Use module_dropout or network_dropout.",
         families=("anima",),
-    ),
-    Rule(
-        "weights-rank",
-        "dim_from_weights",
-        lambda c: (
-            c.flag("dim_from_weights")
-            and not (c.is_set("network_weights") or "network_weights" in c.resolved.model)
-        ),
-        "needs network_weights to take the rank from.",
-        "Name network_weights in [model], or set network_dim.",
     ),
     fitting_module,
     network_words,

@@ -1,10 +1,15 @@
 """JSON to frozen dataclasses and back by their annotations: reader, writer, check in one."""
 
+import json
 import types
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields
 from functools import cache, partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from lorakit import json_text
+from lorakit.user_files import Unreadable
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -17,7 +22,7 @@ class WrongValue(ValueError):  # noqa: N818  (reads as what was found)
     """A value that does not fit its annotation; `where` is its place, as in steps.total."""
 
     def __init__(self, where: str, value: object) -> None:
-        super().__init__(f"{where} is {value!r}")
+        super().__init__(f"{where} is {value!r}".lstrip())
         self.where, self.value = where, value
 
 
@@ -48,6 +53,19 @@ class Part:
         if len(found) < len(data):
             found["unknown"] = {key: value for key, value in data.items() if key not in known}
         return cls(**found)
+
+    @classmethod
+    def read(cls, path: Path) -> "Self":
+        """From a file; one that holds something else is Unreadable."""
+        data = json_text.read(path)
+        try:
+            return cls.from_json(data)
+        except WrongValue as error:
+            what = f"makes no sense any more ({error})."
+            raise Unreadable(path, what, "Was it edited by hand?") from error
+
+    def as_text(self) -> str:
+        return json.dumps(self.to_json(), indent=1, ensure_ascii=False, default=str) + "\n"
 
     def to_json(self) -> dict[str, Any]:
         """As it is written; a part in which nothing is known yet is {}."""
@@ -101,6 +119,8 @@ def _reader(kind: Any) -> Reader:
     if origin in {Union, types.UnionType}:  # X | None
         read = _reader(inner[0])
         return lambda value: None if value is None else read(value)
+    if kind in {Any, object}:
+        return lambda value: value
     if isinstance(kind, type) and issubclass(kind, Part):
         return kind.from_json
     if origin is tuple:
@@ -111,7 +131,7 @@ def _reader(kind: Any) -> Reader:
 
 
 def _read_plain(kind: type, value: object) -> Any:
-    if kind is object or type(value) is kind or (kind is float and type(value) is int):
+    if type(value) is kind or (kind is float and type(value) is int):
         return value
     raise WrongValue("", value)
 
