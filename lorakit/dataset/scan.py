@@ -6,18 +6,13 @@ import os
 import stat
 from collections import defaultdict
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 
 from lorakit.dataset.caches import cache_faults
 from lorakit.dataset.captions.read import caption_leftovers, find_caption
 from lorakit.dataset.facts import (
-    FILMS,
-    FOREIGN,
-    IMAGE_SUFFIXES,
-    OTHER_IMAGES,
-    USED,
     DatasetFacts,
     ImageFacts,
     SubsetFacts,
@@ -26,34 +21,23 @@ from lorakit.dataset.facts import (
     looks_like_image,
 )
 from lorakit.dataset.folder_names import FolderName, NotASubset, parse_folder
-from lorakit.dataset.rules import fault, shown, without
+from lorakit.dataset.left_out import (
+    Notes,
+    folders_of,
+    is_dir,
+    list_entries,
+    nearest_folder,
+    nothing_there,
+    skipped,
+    unused,
+)
+from lorakit.dataset.rules import shown, without
 from lorakit.dataset.stated import Stated, read_metadata
-from lorakit.errors import Fault, counted, did_you_mean
+from lorakit.errors import counted
 from lorakit.pictures.film import read_film
 from lorakit.pictures.open import RefusedError
 from lorakit.pictures.size import CutError, read_header
 from lorakit.user_files import Unreadable
-
-OURS = "originals"  # lorakit's own folder beside the subsets; kohya ignores it, and so it should
-
-Entries = dict[str, "os.DirEntry[str]"]
-
-
-@dataclass
-class _Notes:
-    """What one scan has found so far."""
-
-    suffix: str
-    films: bool
-    stated: Mapping[str, Stated] = field(default_factory=dict)
-    faults: list[Fault] = field(default_factory=list)
-    described: dict[str, Path] = field(default_factory=dict)  # by what metadata calls an image
-
-    def takes(self, name: str) -> bool:
-        return is_image_name(name) or (self.films and is_film_name(name))
-
-    def add(self, rule: str, where: Path | str, what: str, hint: str = "") -> None:
-        self.faults.append(fault(rule, where, what, hint))
 
 
 def scan(
@@ -67,35 +51,25 @@ def scan(
 ) -> DatasetFacts:
     """What is wrong is in the faults; `stated` is what the recipe says of folders, by name."""
     dot = "" if caption_extension.startswith(".") else "."
-    notes = _Notes(dot + caption_extension, films, stated)
+    notes = Notes(dot + caption_extension, films, stated)
     subsets = _subsets(Path(root), notes, is_reg=False)
     if reg is not None:
         subsets += _subsets(Path(reg), notes, is_reg=True)
     return DatasetFacts(Path(root), tuple(subsets), without(notes.faults, off))
 
 
-def _list(folder: Path, notes: _Notes) -> Entries | None:
-    try:
-        with os.scandir(folder) as entries:
-            return {entry.name: entry for entry in entries}
-    except OSError as error:
-        rule = "no-folder" if isinstance(error, FileNotFoundError) else "unreadable"
-        notes.add(rule, folder, f"{error.strerror}.")
-        return None
-
-
-def _subsets(root: Path, notes: _Notes, *, is_reg: bool) -> list[SubsetFacts]:
+def _subsets(root: Path, notes: Notes, *, is_reg: bool) -> list[SubsetFacts]:
     if not root.is_dir():
         there = os.path.lexists(root)
         what = "is not a folder." if there else "there is no such folder."
-        notes.add("no-folder", root, what, "" if there else _nearest_folder(root))
+        notes.add("no-folder", root, what, "" if there else nearest_folder(root))
         return []
-    entries = _list(root, notes)
+    entries = list_entries(root, notes)
     if entries is None:
         return []
     subsets: list[SubsetFacts] = []
     named = False
-    places = {name: root / name for name in _folders(entries)}
+    places = {name: root / name for name in folders_of(entries)}
     lies_flat = root.name in notes.stated and root.name not in places and not is_reg
     if lies_flat:  # the folder itself is a subset: an album that somebody has taken over
         places = {root.name: root} | places
@@ -105,7 +79,7 @@ def _subsets(root: Path, notes: _Notes, *, is_reg: bool) -> list[SubsetFacts]:
             parsed = FolderName(said.repeats, said.class_tokens)
         if isinstance(parsed, NotASubset):
             if not lies_flat:  # else the folder above has said it
-                _skipped(folder, parsed, notes)
+                skipped(folder, parsed, notes)
             continue
         named = True
         if parsed.oddity:
@@ -121,97 +95,23 @@ def _subsets(root: Path, notes: _Notes, *, is_reg: bool) -> list[SubsetFacts]:
         else:
             rule = "reg-empty" if is_reg else "folder-empty"
             notes.add(rule, folder, "no image that kohya would use.")
-    loose = sorted(n for n, entry in entries.items() if looks_like_image(n) and not _is_dir(entry))
+    loose = sorted(n for n, entry in entries.items() if looks_like_image(n) and not is_dir(entry))
     if loose and named and not lies_flat:
         some = ", ".join(map(shown, loose[:3]))
         what = f"{counted(len(loose), 'image')} beside the subset folders: {some}; not trained on."
         notes.add("image-outside", root, what, "Move them into a folder such as 10_trigger.")
     if not subsets and not is_reg:
-        _nothing(root, entries, 0 if named else len(loose), notes)
+        nothing_there(root, entries, 0 if named else len(loose), notes)
     return subsets
 
 
-def _folders(entries: Entries) -> list[str]:
-    """Without lorakit's own."""
-    names = (name for name in sorted(entries) if not name.startswith(".") and name != OURS)
-    return [name for name in names if _is_dir(entries[name])]
-
-
-def _is_dir(entry: os.DirEntry[str]) -> bool:
-    try:
-        return entry.is_dir()
-    except OSError:  # a symlink that turns in circles
-        return False
-
-
-def _skipped(folder: Path, parsed: NotASubset, notes: _Notes) -> None:
-    """A folder that kohya passes over: a fault only if there are images in it."""
-    count = _count_images(folder)
-    if not count:
-        return
-    images, why = counted(count, "image"), parsed.reason
-    if not parsed.silent:
-        digits = "".join(c for c in folder.name if c.isdigit())[:4]
-        right = f"{int(digits or 0) or 10}_{folder.name.strip('0123456789.-_ xX') or 'trigger'}"
-        what = f"{why}; its {images} would be left out."
-        own = f'[dataset.subset."{folder.name}"] num_repeats = {int(digits or 0) or 10}'
-        notes.add("folder-name", folder, what, f"Rename it like {right}, or say {own}.")
-    elif "-" in folder.name.partition("_")[0]:
-        what = f"{why}; its {images} would be silently left out."
-        notes.add("folder-negative", folder, what, "Give a number from 1 on.")
-    else:
-        notes.add("folder-zero", folder, f"{why}; {images} left out.")
-
-
-def _count_images(folder: Path) -> int:
-    try:
-        return sum(looks_like_image(name) for name in os.listdir(folder))
-    except OSError:
-        return 0
-
-
-def _nothing(root: Path, entries: Entries, loose: int, notes: _Notes) -> None:
-    """Nothing to train: find out which folder was meant."""
-    rule, what, hint = "image-folder-given", "the subsets are one level deeper.", ""
-    deeper = next((name for name in _folders(entries) if _holds_subsets(root / name)), None)
-    if loose and isinstance(parse_folder(root.name), NotASubset):
-        what = f"holds {counted(loose, 'image')} itself, but no folder named like 10_trigger."
-        new = "lorakit new NAME --preset P --trigger T --album"
-        hint = f"Put them into {root / '10_trigger'}, or take them over as they lie: {new} {root}"
-    elif loose:
-        what = "is the folder with the images; the dataset is its parent."
-        hint = f"Write {shown(root.parent)}"
-    elif deeper:
-        hint = f"Write {shown(root / deeper)}"
-    else:
-        rule, what = "nothing-to-train", "no subset with images in it."
-        hint = "Add images: lorakit dataset add RECIPE PATHS --repeats 10"
-        if (root / OURS).is_dir():
-            hint = "Make them of originals/: lorakit dataset prepare RECIPE"
-    notes.add(rule, root, what, hint)
-
-
-def _holds_subsets(folder: Path) -> bool:
-    try:
-        names = [entry.name for entry in os.scandir(folder) if _is_dir(entry)]
-    except OSError:
-        return False
-    named = (name for name in names if not isinstance(parse_folder(name), NotASubset))
-    return any(_count_images(folder / name) for name in named)
-
-
-def _nearest_folder(root: Path) -> str:
-    beside = os.scandir(root.parent) if root.parent.is_dir() else ()
-    return did_you_mean(root.name, [entry.name for entry in beside if _is_dir(entry)])
-
-
 def _images(
-    folder: Path, class_tokens: str, notes: _Notes, *, is_reg: bool
+    folder: Path, class_tokens: str, notes: Notes, *, is_reg: bool
 ) -> tuple[ImageFacts, ...]:
-    entries = _list(folder, notes)
+    entries = list_entries(folder, notes)
     if entries is None:
         return ()
-    _unused(folder, entries, notes)
+    unused(folder, entries, notes)
     images: list[ImageFacts] = []
     bare: list[Path] = []
     stems: dict[str, list[str]] = defaultdict(list)
@@ -234,7 +134,7 @@ def _images(
     return tuple(images)
 
 
-def _described(folder: Path, said: Stated, metadata: Path, notes: _Notes) -> tuple[ImageFacts, ...]:
+def _described(folder: Path, said: Stated, metadata: Path, notes: Notes) -> tuple[ImageFacts, ...]:
     """What a metadata file names, which is all that the fine-tuning method reads."""
     try:
         entries = read_metadata(metadata, folder, said.separator)
@@ -254,7 +154,7 @@ def _described(folder: Path, said: Stated, metadata: Path, notes: _Notes) -> tup
             width, height = entry.size or (image.width, image.height)
             image = replace(image, width=width, height=height)
             images.append(replace(image, caption_path=metadata, caption=entry.caption))
-    there = {name for name in _list(folder, notes) or () if is_image_name(name)}
+    there = {name for name in list_entries(folder, notes) or () if is_image_name(name)}
     if left := there - {image.path.name for image in images}:
         some = ", ".join(map(shown, sorted(left)[:3]))
         what = f"{counted(len(left), 'image')} that the metadata does not name: {some}; left out."
@@ -262,35 +162,7 @@ def _described(folder: Path, said: Stated, metadata: Path, notes: _Notes) -> tup
     return tuple(images)
 
 
-def _unused(folder: Path, entries: Entries, notes: _Notes) -> None:
-    """Everything in a subset that looks like an image and is not one of kohya's."""
-    for name in sorted(entries):
-        path, (stem, extension) = folder / name, os.path.splitext(name)
-        lower = extension.lower()
-        if _is_dir(entries[name]):
-            ours = name == OURS or name.startswith(".")
-            count = 0 if ours else _count_images(path)
-            if count and not is_image_name(name):
-                what = f"holds {counted(count, 'image')}; kohya does not look inside."
-                notes.add("nested", path, what, f"Move them up into {shown(folder)}.")
-        elif name.startswith("."):
-            if lower in IMAGE_SUFFIXES and not name.startswith("._"):
-                what = "is silently left out because its name begins with a dot."
-                notes.add("dot-file", path, what, "Rename it.")
-        elif extension not in USED | FILMS and lower in {*IMAGE_SUFFIXES, *FILMS}:
-            what = f"{extension} is neither all lower nor all upper case; silently left out."
-            notes.add("extension-case", path, what, f"Rename it to {shown(stem + lower)}.")
-        elif extension in FILMS and not notes.films:
-            what = "is a film, and this model is trained on pictures; it would be left out."
-            notes.add("film", path, what, "Take it out, or put frames of it there as pictures.")
-        elif lower in OTHER_IMAGES:
-            hint = "Convert it: lorakit dataset add takes it and prepare converts it."
-            hint = "Export it as JPEG." if lower in FOREIGN else hint
-            what = f"{extension} is not read; the image would be silently left out."
-            notes.add("extension-unsupported", path, what, hint)
-
-
-def _opened(path: Path, entry: os.DirEntry[str] | Path, notes: _Notes) -> ImageFacts | None:
+def _opened(path: Path, entry: os.DirEntry[str] | Path, notes: Notes) -> ImageFacts | None:
     """The image, still without its caption."""
     try:
         status = entry.stat()
@@ -327,7 +199,7 @@ def _opened(path: Path, entry: os.DirEntry[str] | Path, notes: _Notes) -> ImageF
 
 
 def _missing(
-    folder: Path, bare: list[Path], class_tokens: str, notes: _Notes, *, captioned: bool
+    folder: Path, bare: list[Path], class_tokens: str, notes: Notes, *, captioned: bool
 ) -> None:
     instead = f'"{class_tokens}"' if class_tokens else "an empty caption"
     if bare and not captioned:

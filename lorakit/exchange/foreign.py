@@ -17,7 +17,7 @@ from lorakit.exchange.command import options_in
 from lorakit.exchange.said import Said, Theirs, folder_of_images, leaves, number_in, options_of
 from lorakit.families import FAMILIES, run_by
 from lorakit.trainers.ai_toolkit.config_file import GRAMMAR, PROMPT
-from lorakit.trainers.run_files import prompt_line
+from lorakit.trainers.prompt_line import prompt_line
 from lorakit.weights.keys import read_lora
 from lorakit.weights.lora_facts import trigger_of
 

@@ -13,7 +13,7 @@ from lorakit.exchange import command
 from lorakit.exchange.foreign import family_word, from_gui, from_lora, from_onetrainer, from_toolkit
 from lorakit.exchange.said import NOT_NAMED, Said, Theirs, folder_of_images, leaves, options_of
 from lorakit.families import FAMILIES
-from lorakit.trainers.run_files import prompt_line
+from lorakit.trainers.prompt_line import prompt_line
 from lorakit.user_files import Unreadable, read_text
 
 SHELL = (".sh", ".bat", ".ps1", ".cmd", ".txt")

@@ -10,7 +10,7 @@ from lorakit import json_text, tomllib
 from lorakit.catalogue.options import Option, options
 from lorakit.errors import RecipeError, did_you_mean, refused
 from lorakit.recipe.values import fit
-from lorakit.trainers.run_files import IN_PROMPT
+from lorakit.trainers.prompt_line import IN_PROMPT
 from lorakit.user_files import Missing, Unreadable, read_text
 
 
