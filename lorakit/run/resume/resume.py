@@ -43,6 +43,9 @@ def resume(run_dir: Path, *, anyway: bool, emit: Emit) -> Outcome:
     """From its newest state, or anew where nothing is lost. `anyway`: also with other inputs."""
     close_dead_run(run_dir)
     record = read_record(run_dir)
+    if record.root and not run_dir.resolve().is_relative_to(Path(record.root).resolve()):
+        what = f"It began in {record.root}, and the trainer's files name that folder."
+        raise LorakitError(f"{what} Nothing was started.", hint="Move it back there to go on.")
     go_on = _from_record if is_untouched(run_dir, record) else _from_state
     return go_on(run_dir, record, anyway=anyway, emit=emit)
 
