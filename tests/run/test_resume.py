@@ -340,12 +340,12 @@ def test_a_launch_finds_its_tokenizers_although_the_cache_was_emptied(make_plan:
 
 
 def test_a_run_whose_project_was_moved_does_not_go_on_in_the_old_place(
-    make_plan: Any, tmp_path: Path
+    make_plan: Any, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     made = make_plan("saves_when_asked.py", steps=100, pause=0.02, trainer="embedded")
     plan = replace(made, weights=())
     interrupted_at(plan, 5)
-    elsewhere = tmp_path / "elsewhere" / "runs" / "maya" / plan.run_dir.name
+    elsewhere = tmp_path_factory.mktemp("elsewhere") / "runs" / "maya" / plan.run_dir.name
     shutil.copytree(plan.run_dir, elsewhere)
     before = (elsewhere / "record.json").read_bytes()
     with pytest.raises(LorakitError, match=r"began in [\s\S]*Move it back"):
