@@ -71,7 +71,7 @@ fix: setup ## let ruff fix and format what it can
 	$(BIN)/ruff format lorakit tools tests
 
 coverage: setup ## lines that the quick and the slow tests reach; fails under 95 %
-	$(BIN)/python -m pytest -n auto -m 'not real and not browser and not gpu' --cov --cov-report=term:skip-covered
+	$(BIN)/python -m pytest -n auto -m 'not real and not browser and not gpu and not long' --cov --cov-report=term:skip-covered
 
 shape: setup ## how much code there is, how it is cut, what occurs twice
 	$(BIN)/python tools/shape.py

@@ -4,6 +4,7 @@ import json
 import os
 import random
 import shutil
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -328,6 +329,7 @@ def test_every_rule_is_raised_somewhere_under_its_own_name() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(sys.gettrace() is not None, reason="a tracer makes it slow")
 def test_a_thousand_unchanged_images_are_checked_in_under_a_second(
     tmp_path: Path, photo: Photo, capsys: pytest.CaptureFixture[str]
 ) -> None:

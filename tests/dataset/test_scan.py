@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -305,6 +306,7 @@ def test_names_that_cannot_be_printed_are_escaped(tmp_path: Path, draw: Draw) ->
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(sys.gettrace() is not None, reason="a tracer makes it slow")
 def test_ten_thousand_images_are_scanned_in_two_seconds(tmp_path: Path, draw: Draw) -> None:
     data = draw("10_trig/a.jpg", comment=b"x" * 20_000).read_bytes()
     folder = root_of(tmp_path) / "10_trig"
