@@ -11,7 +11,7 @@ Severity = Literal["error", "warning", "note"]
 class Fault:
     """One thing that is wrong: where it stands, what it is, the nearest right answer or next
     command, and the rule that found it. `section` and `key` name the setting at fault for
-    programs; `where` holds them already.
+    programs; `where` holds them already. `twin` is a file that the one at fault is like.
     """
 
     where: str
@@ -21,6 +21,7 @@ class Fault:
     severity: Severity = "error"
     section: str = ""
     key: str = ""
+    twin: str = ""
 
     @property
     def advice(self) -> str:

@@ -1,11 +1,10 @@
 """Rules about pixels: what decoding found, what buckets will do, which are the same."""
 
 import math
-import re
 import statistics
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lorakit.dataset.buckets import BucketRules, Chooser, Placement, UnfitError, check
@@ -21,8 +20,6 @@ EXTENSIONS = {".jpg": "jpeg", ".jpeg": "jpeg", ".png": "png", ".webp": "webp", "
 BLURRED = 25.0  # variance of the Laplacian at the working size
 FLAT = 0.12  # luminance between the 5th and the 95th percentile
 ROOM = 0.97  # of the canvas: less, and there are bars to see
-SAME, NEAR = "is the same file as {}.", "hardly differs from {} ({} of 64 bits)."
-TWIN = re.compile(r"(?:is the same file as|hardly differs from) (.+?)(?: \(\d+ of 64 bits\))?\.")
 PREPARE = "it: lorakit dataset prepare does that."
 
 
@@ -200,19 +197,15 @@ def _duplicates(
             first = firsts.setdefault(sha256(path), path)
             if first != path:
                 same.add(path)
-                what = SAME.format(_beside(path, first))
-                yield fault("duplicate", path, what, "Remove one.")
+                what = f"is the same file as {_beside(path, first)}."
+                found = fault("duplicate", path, what, "Remove one.")
+                yield replace(found, twin=shown(first))
     others = [image.path for image in images if image.path not in same]
     seen = [path for path in others if looks[path].contrast >= FLAT]  # flat ones are all alike
     for i, j, distance in near_pairs([looks[path].dhash for path in seen], within=near_bits):
-        what = NEAR.format(_beside(seen[j], seen[i]), distance)
-        yield fault("near-duplicate", seen[j], what, "Keep the better one.")
-
-
-def twin_of(fault: Fault) -> str:
-    """The picture that another one is a copy of, as `NAME` or `FOLDER/NAME`; or nothing."""
-    found = TWIN.fullmatch(fault.what)
-    return found[1] if found else ""
+        what = f"hardly differs from {_beside(seen[j], seen[i])} ({distance} of 64 bits)."
+        found = fault("near-duplicate", seen[j], what, "Keep the better one.")
+        yield replace(found, twin=shown(seen[i]))
 
 
 def _beside(path: Path, other: Path) -> str:

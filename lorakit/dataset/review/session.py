@@ -118,17 +118,14 @@ class ReviewSession:
     def findings(self) -> dict[int, list[dict[str, Any]]]:
         """What a check says about the pictures: asked for when they are seen, for it takes time."""
         from lorakit.dataset.check import CheckSettings, check
-        from lorakit.dataset.check.pictures import twin_of
 
         stems = {shown(one.path.with_suffix("")): n for n, (_, one) in enumerate(self.images)}
-        places = {f"{name}/{shown(one.path.name)}": n for n, (name, one) in enumerate(self.images)}
         found: dict[int, list[dict[str, Any]]] = {}
         for fault in check(self.facts, CheckSettings(self.trigger)):
             number = stems.get(fault.where.rpartition(".")[0])
             if number is None:
                 continue
-            twin = twin_of(fault)
-            other = places.get(twin if "/" in twin else f"{self.images[number][0]}/{twin}")
+            other = stems.get(fault.twin.rpartition(".")[0])
             own = {"text": f"{fault.rule}: {fault.what}"}
             found.setdefault(number, []).append(own if other is None else own | {"twin": other})
             if other is not None:
