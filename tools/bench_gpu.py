@@ -10,8 +10,8 @@ memory that tensors held, and the share of the card's own peak, measured at the 
 stand in --out as soon as they are there; what does not fit into the time limit is left out and
 named. `--cpu` runs both trainers' workers here, full-size weights on pictures of 64 pixels and a
 FLUX of two blocks; `--tiny` does it at toy size, our trainer playing both. Neither measures
-anything: they prove before a card is rented that the table will be made. Needs a configured sd-scripts (docs/kohya.md); without one our column stands
-alone.
+anything: they prove before a card is rented that the table will be made. Needs a configured
+sd-scripts (docs/kohya.md); without one our column stands alone.
 """
 
 from __future__ import annotations
