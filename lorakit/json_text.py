@@ -36,6 +36,15 @@ def read(path: Path) -> Any:
         ) from error
 
 
+def table(path: Path) -> dict[str, Any]:
+    """What a file says by key; nothing where it is missing, broken or something else."""
+    try:
+        data = read(path)
+    except Unreadable:
+        return {}
+    return data if isinstance(data, dict) else {}
+
+
 def deeper(data: Any, limit: int = DEEPEST) -> bool:
     """Whether it has more storeys of lists and tables than that."""
     storey = [data]

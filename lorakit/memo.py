@@ -11,7 +11,6 @@ from typing import Any
 
 from lorakit import json_text
 from lorakit.files import write_atomic
-from lorakit.user_files import Unreadable
 
 Stamp = tuple[int, int, int]
 _saving = threading.Lock()
@@ -27,7 +26,7 @@ class Memo:
 
     def __init__(self, place: Path) -> None:
         self.place = place
-        self._known = read_memory(place)
+        self._known = json_text.table(place)
         self._stamps: dict[str, Stamp] = {}  # as the files were when they were asked for
         self._new: dict[str, Any] = {}
         self._folders: dict[str, str] = {}  # without links; asked for once, for speed
@@ -53,7 +52,7 @@ class Memo:
         if not self._new and not (forget_others and len(kept) < len(self._known)):
             return
         with _saving, suppress(OSError):
-            entries = kept if forget_others else {**read_memory(self.place), **self._new}
+            entries = kept if forget_others else {**json_text.table(self.place), **self._new}
             write_atomic(self.place, json.dumps(entries, separators=(",", ":")))
         self._new = {}
 
@@ -64,11 +63,3 @@ class Memo:
         place = os.path.join(self._folders[folder], name)
         place = os.path.realpath(place) if os.path.islink(place) else place
         return os.fsencode(place).decode("utf-8", "backslashreplace")
-
-
-def read_memory(place: Path) -> dict[str, Any]:
-    try:
-        data = json_text.read(place)
-    except Unreadable:
-        return {}
-    return data if isinstance(data, dict) else {}

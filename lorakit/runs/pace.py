@@ -8,12 +8,11 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from lorakit import tomllib
+from lorakit import json_text, tomllib
 from lorakit.config import cache_dir
 from lorakit.errors import LorakitError, counted
 from lorakit.files import write_atomic
 from lorakit.machine import Machine
-from lorakit.memo import read_memory
 from lorakit.plan.model import Plan
 from lorakit.recipe.model import Section
 from lorakit.recipe.options import Options
@@ -78,7 +77,7 @@ def expected(plan: Plan, machine: Machine) -> Expected:
 
 def remember(plan: Plan, machine: Machine, seconds: float) -> None:
     """What a rehearsal of full size measured, for the plans to come."""
-    known = {**read_memory(_place()), _key(plan, machine): seconds}
+    known = {**json_text.table(_place()), _key(plan, machine): seconds}
     write_atomic(_place(), json.dumps(known, indent=1))
 
 
@@ -89,7 +88,7 @@ def _sources(plan: Plan, machine: Machine) -> Iterator[tuple[float, str]]:
             from statistics import median
 
             yield median(runs), f"from {counted(len(runs), 'run')} here"
-        seconds = read_memory(_place()).get(_key(plan, machine))
+        seconds = json_text.table(_place()).get(_key(plan, machine))
         if isinstance(seconds, (int, float)):
             yield seconds, "from a rehearsal here"
     yield from _measured(plan, machine)

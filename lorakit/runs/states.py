@@ -3,12 +3,12 @@
 from dataclasses import dataclass
 from glob import escape
 from pathlib import Path
-from typing import Any
 
 from lorakit import json_text
 from lorakit.catalogue.file_names import CheckpointName
-from lorakit.user_files import Unreadable
 from lorakit.weights.safetensors import HeaderError, read_header
+
+COUNTER = "train_state.json"  # of kohya's scripts, and ours
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ def fault_of(state: Path, *, counted: bool = True) -> str:
     if not any(path.name.startswith("optimizer") for path in state.iterdir()):
         return "holds no optimiser"
     # our own trainer needs none: its schedule is a function of the step
-    ours = "identity" in _train_state(state)
+    ours = "identity" in json_text.table(state / COUNTER)
     if not ours and not any(path.name.startswith("scheduler") for path in state.iterdir()):
         return "holds no schedule"
     for path in state.glob("*.bin"):
@@ -60,16 +60,8 @@ def fault_of(state: Path, *, counted: bool = True) -> str:
 
 
 def counter_of(state: Path) -> int | None:
-    count = _train_state(state).get("current_step")
+    count = json_text.table(state / COUNTER).get("current_step")
     return count if isinstance(count, int) else None
-
-
-def _train_state(state: Path) -> dict[str, Any]:
-    try:
-        data = json_text.read(state / "train_state.json")
-    except Unreadable:
-        return {}
-    return data if isinstance(data, dict) else {}
 
 
 def where_saved(path: Path, output_name: str | None, per_epoch: int) -> tuple[int, int | None]:

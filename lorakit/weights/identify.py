@@ -4,10 +4,8 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from lorakit import json_text, tomllib
-from lorakit.user_files import Unreadable
 from lorakit.weights.safetensors import Header, HeaderError, Tensor, read_header
 
 PICKLED = (".ckpt", ".pt", ".pth", ".bin")
@@ -169,7 +167,7 @@ def _part(names: Tensors) -> tuple[str, str, str]:
 
 def _folder(path: Path) -> Sniffed:
     """A diffusers folder; the pipeline's class name says the family."""
-    name = str(config_of(path, "model_index.json").get("_class_name", ""))
+    name = str(json_text.table(path / "model_index.json").get("_class_name", ""))
     if not name:
         return Sniffed(
             path,
@@ -177,9 +175,10 @@ def _folder(path: Path) -> Sniffed:
             problem="is a folder without a readable model_index.json, so not a diffusers model",
         )
     family = next((family for mark, family in _TOLD["pipelines"].items() if mark in name), "")
-    if family == "sd15" and config_of(path / "unet").get("cross_attention_dim") == 1024:
+    unet = json_text.table(path / "unet" / "config.json")
+    if family == "sd15" and unet.get("cross_attention_dim") == 1024:
         family = "sd2"
-    schedule = config_of(path / "scheduler", "scheduler_config.json")
+    schedule = json_text.table(path / "scheduler" / "scheduler_config.json")
     return Sniffed(
         path,
         "diffusers",
@@ -188,12 +187,3 @@ def _folder(path: Path) -> Sniffed:
         has_text=(path / "text_encoder").is_dir(),
         v_prediction=schedule.get("prediction_type") == "v_prediction",
     )
-
-
-def config_of(folder: Path, name: str = "config.json") -> Mapping[str, Any]:
-    """A part's configuration in a diffusers folder; empty where it cannot be read."""
-    try:
-        data = json_text.read(folder / name)
-    except Unreadable:
-        return {}
-    return data if isinstance(data, dict) else {}

@@ -18,7 +18,7 @@ from lorakit.files import write_atomic
 from lorakit.runs.ledger import Ledger
 from lorakit.runs.ran_from import StepCounts
 from lorakit.runs.record import Record, ResumedPart, SampleDrawn
-from lorakit.runs.states import counter_of, fault_of, where_saved
+from lorakit.runs.states import COUNTER, counter_of, fault_of, where_saved
 from lorakit.trainers.table import trainer
 from lorakit.weights.safetensors import HeaderError, copy_with_metadata, read_header, steps_of
 
@@ -137,13 +137,13 @@ def _final(saved: Path, target: Path, aside: Path, *, keep: bool) -> None:
 
 def _move_state(path: Path, target: Path, record: Record, aside: Path) -> None:
     """With its true step in it, also where its trainer counts in its name alone."""
-    file, part = path / "train_state.json", record.part
+    file, part = path / COUNTER, record.part
     step, epoch = where_saved(path, None, record.steps.per_epoch)
     data = json_text.read(file) if file.is_file() else {"current_epoch": epoch}
     data["current_step"] = step + part.offset if step else record.steps.total
     _step_aside(target, aside)
     os.replace(path, target)
-    write_atomic(target / "train_state.json", json.dumps(data))
+    write_atomic(target / COUNTER, json.dumps(data))
 
 
 def _step_aside(target: Path, aside: Path) -> None:
