@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from lorakit.errors import SetupError
 from lorakit.events import Emit, Event, silent
@@ -50,15 +51,20 @@ def train(plan: Plan, *, emit: Emit = silent, past_nan: bool = False) -> Outcome
     """Run it to its end. Raises only when nothing could be started; a bad end is an Outcome."""
     require_folder(plan.run_dir)
     with own_run(plan.run_dir, "lorakit train"):
-        try:
-            for name, text in plan.files.items():
-                write_atomic(plan.run_dir / name, text)
-        except OSError as error:
-            raise SetupError(f"{plan.run_dir}: {error.strerror}; nothing was started.") from error
-        hasher = BackgroundHasher(Ledger(plan.run_dir, opening_record(plan)))
+        hasher = written_down(plan)
         hasher.weights()
         hasher.dataset(plan)
         return execute(job_of(plan), hasher, emit=emit, past_nan=past_nan)
+
+
+def written_down(plan: Plan, **said: Any) -> BackgroundHasher:
+    """Its files, and its record as it begins; `said` is what the record says besides."""
+    try:
+        for name, text in plan.files.items():
+            write_atomic(plan.run_dir / name, text)
+    except OSError as error:
+        raise SetupError(f"{plan.run_dir}: {error.strerror}; nothing was started.") from error
+    return BackgroundHasher(Ledger(plan.run_dir, replace(opening_record(plan), **said)))
 
 
 def own_run(

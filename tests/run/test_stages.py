@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from lorakit.cli.main import main
-from lorakit.errors import LorakitError
+from lorakit.errors import LorakitError, SetupError
 from lorakit.events import Event
 from lorakit.plan.model import Plan
 from lorakit.proof.pair import compare_runs
@@ -369,6 +369,13 @@ def test_a_run_folder_that_is_taken_is_left_alone(plans: Any, project: Path) -> 
     train_stages(plans())
     with pytest.raises(FolderTaken):
         train_stages(plans())
+
+
+def test_a_stage_whose_files_cannot_be_written_is_a_setup_error(plans: Any) -> None:
+    first, last = plans()
+    broken = dataclasses.replace(last, files={"n" * 300: ""})
+    with pytest.raises(SetupError, match="File name too long; nothing was started"):
+        train_stages([first, broken])
 
 
 @pytest.mark.slow

@@ -13,13 +13,12 @@ from pathlib import Path
 
 from lorakit.errors import LorakitError
 from lorakit.events import Emit, Event, silent
-from lorakit.files import write_atomic
 from lorakit.plan.model import Plan
 from lorakit.processes import Identity
 from lorakit.run.resume.adopt import close_dead_run
 from lorakit.run.resume.resume import resume
 from lorakit.run.resume.stage_records import record_stages
-from lorakit.run.train import execute, job_of, own_run
+from lorakit.run.train import execute, job_of, own_run, written_down
 from lorakit.run.watch.hashing import BackgroundHasher
 from lorakit.runs.find import run_name, whole_of
 from lorakit.runs.ledger import Ledger
@@ -132,10 +131,7 @@ class StageEvents:
 def _written_down(plan: Plan) -> BackgroundHasher:
     """Folder, files and record; the list of its images is made beside the earlier stages."""
     require_folder(plan.run_dir)
-    for name, text in plan.files.items():
-        write_atomic(plan.run_dir / name, text)
-    record = replace(opening_record(plan), state=WAITING, stage=plan.stage)
-    hasher = BackgroundHasher(Ledger(plan.run_dir, record))
+    hasher = written_down(plan, state=WAITING, stage=plan.stage)
     hasher.ledger.save()
     hasher.dataset(plan)
     return hasher
