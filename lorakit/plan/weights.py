@@ -13,7 +13,6 @@ from lorakit.recipe.options import Options
 from lorakit.weights.finite import number_fault
 from lorakit.weights.identify import PICKLED, Sniffed, sniff
 from lorakit.weights.reference import WeightFile, fetched_path
-from lorakit.weights.safetensors import HeaderError, read_header
 
 DIT = "dit"  # musubi-tuner's word for it
 ALIKE = {"wan22": "wan21", "flux_kontext": "flux"}  # in their layers
@@ -167,7 +166,9 @@ def start_faults(options: Options, path: Path) -> Iterator[Fault]:
     if problem := number_fault(path):
         hint = "Take another checkpoint, from before it broke."
         yield Fault(where, f"{problem}; nothing can be trained on from it.", hint, "start-numbers")
-    rank = _rank(path)
+    tensors = found.header.tensors if found.header else {}
+    downs = (one for key, one in tensors.items() if key.endswith("lora_down.weight"))
+    rank = next((one.shape[0] for one in downs if one.shape), 0)
     if rank and rank != options.rank and not options.flag("dim_from_weights"):
         what = f"has rank {rank}, the recipe says network_dim = {options.rank}: loading would fail."
         hint = f"Set network_dim = {rank}, or dim_from_weights = true."
@@ -247,13 +248,3 @@ def _pickle(options: Options, path: Path) -> Fault:
     what = "is a pickled file, and loading one runs whatever code is in it."
     hint = "Take the .safetensors file, or set allow_pickle = true in [model] if you trust it."
     return Fault(str(path), what, hint, "model-pickle")
-
-
-def _rank(path: Path) -> int:
-    """Of the first low-rank factor; 0 where there is none."""
-    try:
-        tensors = read_header(path).tensors
-    except HeaderError:
-        return 0
-    shapes = (one.shape for name, one in tensors.items() if name.endswith("lora_down.weight"))
-    return next((shape[0] for shape in shapes if shape), 0)

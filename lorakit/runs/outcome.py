@@ -9,7 +9,7 @@ from lorakit.errors import LorakitError, RecipeError, TrainingFailed, counted
 from lorakit.logfile import last_lines, without_launcher
 from lorakit.memo import Stamp, stamp_of
 from lorakit.runs.folder import LOG
-from lorakit.runs.record import Ending, Record, read_record, seconds_between
+from lorakit.runs.record import Ending, Record, SavedCheckpoint, read_record, seconds_between
 from lorakit.show import size
 from lorakit.weights.finite import Weights, inspect
 
@@ -82,27 +82,18 @@ def judge(
 ) -> tuple[Weights, str]:
     """The file the run was for, and what is wrong with it; an empty text means nothing is."""
     weights = inspect(lora)
-    if weights.fault:
-        return weights, f"{lora.name} {weights.fault}"
-    if before.get(lora.name) == stamp_of(lora):
-        return weights, f"{lora.name} is older than this run"
-    if weights.not_finite:
-        share = f"{len(weights.not_finite)} of {weights.tensors} tensors"
-        first = weights.not_finite[0]
-        return weights, f"{lora.name} holds NaN or infinity in {share} ({first}, ...)"
-    if not weights.tensors:
-        return weights, f"{lora.name} holds no tensors"
-    count = weights.steps if weights.steps is not None else reached
-    if count != steps and not shorter_is_right:
-        return (
-            weights,
-            f"{lora.name} was trained for {counted(count or 0, 'step')}; planned: {steps}",
-        )
-    if weights.untrained:
-        return weights, f"{lora.name} is untrained: every up-projection is zero"
-    if weights.zeros:
-        return weights, f"{lora.name} holds nothing but zeros"
-    return weights, ""
+    count = reached if weights.steps is None else weights.steps
+    if not weights.fault and before.get(lora.name) == stamp_of(lora):
+        wrong = "is older than this run"
+    elif weights.damage:
+        wrong = weights.damage
+    elif not weights.tensors:
+        wrong = "holds no tensors"
+    elif count != steps and not shorter_is_right:
+        wrong = f"was trained for {counted(count or 0, 'step')}; planned: {steps}"
+    else:
+        wrong = weights.idle
+    return weights, wrong and f"{lora.name} {wrong}"
 
 
 def failure(outcome: Outcome) -> TrainingFailed:
@@ -124,17 +115,11 @@ def require_intact(run_dir: Path, file: Path) -> None:
         return  # a sheet is also drawn of a folder from before records
     place = Path(os.path.relpath(file, run_dir)).as_posix()
     saved = next((one for one in record.checkpoints if one.path == place), None)
-    found, trouble = inspect(file), ""
+    found = inspect(file)
+    trouble = found.damage
     if saved and saved.sha256:
-        if found.sha256 != saved.sha256:
-            trouble = _difference(
-                file, saved.size_bytes, found.tensors_sha256, saved.tensors_sha256
-            )
-            trouble = f"is not the file that {record.run} made: {trouble}"
-    elif found.fault:
-        trouble = found.fault
-    elif found.not_finite:
-        trouble = f"holds NaN or infinity ({found.not_finite[0]})"
+        other = found.sha256 != saved.sha256 and _difference(file, found, saved)
+        trouble = f"is not the file that {record.run} made: {other}" if other else ""
     if trouble:
         raise RecipeError(
             f"{file} {trouble}; nothing was written.",
@@ -143,8 +128,9 @@ def require_intact(run_dir: Path, file: Path) -> None:
         )
 
 
-def _difference(file: Path, size_bytes: int | None, now: str, then: str | None) -> str:
+def _difference(file: Path, now: Weights, then: SavedCheckpoint) -> str:
     here = file.stat().st_size if file.exists() else 0
-    if size_bytes is not None and here != size_bytes:
-        return f"{size(here)} where the record says {size(size_bytes)}"
-    return "its metadata were changed" if now and now == then else "other bytes, of the same size"
+    if then.size_bytes is not None and here != then.size_bytes:
+        return f"{size(here)} where the record says {size(then.size_bytes)}"
+    same = now.tensors_sha256 and now.tensors_sha256 == then.tensors_sha256
+    return "its metadata were changed" if same else "other bytes, of the same size"

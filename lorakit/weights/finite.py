@@ -36,6 +36,21 @@ class Weights:
     steps: int | None = None
     fault: str = ""
 
+    @property
+    def damage(self) -> str:
+        """Why no program could use it; "" for a sound file."""
+        if not self.not_finite:
+            return self.fault
+        share = f"{len(self.not_finite)} of {self.tensors} tensors"
+        return f"holds NaN or infinity in {share} ({self.not_finite[0]}, ...)"
+
+    @property
+    def idle(self) -> str:
+        """Why it would change nothing."""
+        if self.zeros:
+            return "holds nothing but zeros"
+        return "is untrained: every up-projection is zero" if self.untrained else ""
+
 
 def inspect(path: Path) -> Weights:
     """Read the whole file once."""
@@ -57,13 +72,7 @@ def number_fault(path: Path) -> str:
     if isinstance(known, str):
         return known
     found = inspect(path)
-    fault = found.fault
-    if found.not_finite:
-        fault = f"holds NaN or infinity, in {found.not_finite[0]}"
-    elif found.zeros and not fault:
-        fault = "holds nothing but zeros"
-    elif found.untrained:
-        fault = "is untrained: every up-projection is zero"
+    fault = found.damage or found.idle
     memo.put(path, fault)
     memo.save()
     return fault
