@@ -122,11 +122,11 @@ def chosen(count: int, share: float) -> list[bool]:
     return [int((place + 1) * share + 1e-9) > int(place * share + 1e-9) for place in range(count)]
 
 
-def sinusoid(steps: torch.Tensor, width: int, *, max_period: float = 10000.0) -> torch.Tensor:
+def sinusoid(steps: torch.Tensor, width: int) -> torch.Tensor:
     """Cosines, then sines, of the steps at `width / 2` frequencies, in float32."""
     half = width // 2
     places = torch.arange(half, dtype=torch.float32, device=steps.device)
-    rates = torch.exp(-math.log(max_period) * places / half)
+    rates = torch.exp(-math.log(10000.0) * places / half)
     angles = steps.float()[:, None] * rates[None]
     return torch.cat([angles.cos(), angles.sin()], dim=-1)
 

@@ -7,6 +7,7 @@ one after another, which is how the tests judge it.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -171,16 +172,13 @@ def shrink(
             continue
         odd = any(side % 16 for side in wide_size(module))  # the kernels take multiples of it
         if not (odd and issubclass(kind, Scaled)):
-            module.forward = _forward(module, kind(module, device), compute)
+            module.forward = partial(_forward, kind(module, device), compute)
     return network
 
 
-def _forward(module: nn.Linear, frozen: Frozen, compute: torch.dtype) -> Any:
-    def forward(x: torch.Tensor) -> torch.Tensor:
-        bias = None if module.bias is None else module.bias.to(compute)
-        return FrozenProduct.apply(x.to(compute), frozen, bias)
-
-    return forward
+def _forward(frozen: Frozen, compute: torch.dtype, x: torch.Tensor) -> torch.Tensor:
+    bias = frozen.module.bias
+    return FrozenProduct.apply(x.to(compute), frozen, None if bias is None else bias.to(compute))
 
 
 def wide_size(module: nn.Module) -> tuple[int, ...]:

@@ -21,7 +21,6 @@ from typing import Any
 from lorakit import __version__
 from lorakit.dataset.facts import image_files
 from lorakit.embedded.data.dataset import Dataset
-from lorakit.embedded.data.dataset_config import Subset
 from lorakit.embedded.network.targets import network_args
 from lorakit.embedded.training.task import Task
 from lorakit.errors import RecipeError
@@ -188,11 +187,10 @@ def _of_dataset(dataset: Dataset) -> dict[str, Any]:
         "tag_frequency": tag_frequency(dataset),
         "bucket_info": bucket_info(dataset),
         "resize_interpolation": first[0].resize_interpolation if first else None,
-        "subsets": [_of_subset(subset) for subset in dataset.subsets],
+        "subsets": [
+            {"img_count": len(image_files(one.image_dir))}
+            | {name: getattr(one, name) for name in METADATA["of_subset"]}
+            | {"image_dir": one.image_dir.name}
+            for one in dataset.subsets
+        ],
     }
-
-
-def _of_subset(subset: Subset) -> dict[str, Any]:
-    facts = {**vars(subset), "image_dir": subset.image_dir.name}
-    count = {"img_count": len(image_files(subset.image_dir))}
-    return count | {name: facts[name] for name in METADATA["of_subset"]}

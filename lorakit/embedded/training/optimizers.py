@@ -55,7 +55,10 @@ class Optimizer:
         self.rates = {group: rate for group, rate in every.items() if rate}
         if not self.rates:
             raise refused("learning_rate", "every learning rate is 0: nothing would be trained.")
-        cls, flat = _find(name)
+        dotted = OPTIMISERS.get(name.lower(), "")
+        # it may see flat tensors where it looks at single numbers only
+        flat = bool(dotted) and not dotted.startswith(("bitsandbytes.", "lorakit."))
+        cls = _named_class("optimizer_type", dotted or name, "torch.optim")
         self.schedule_free = name.lower().endswith("schedulefree")
         own_pace = bool(keeps_its_own_pace(args))
         self.relative = own_pace and not self.schedule_free
@@ -181,13 +184,6 @@ class Optimizer:
         self.inner.load_state_dict({"state": state, "param_groups": data["param_groups"]})
         if self.other is not None:
             self.other.load_state_dict({**self.other.state_dict(), **plain["scheduler"]})
-
-
-def _find(name: str) -> tuple[Any, bool]:
-    """The class, and whether it may see flat tensors: it looks at single numbers only."""
-    dotted = OPTIMISERS.get(name.lower(), "")
-    flat = bool(dotted) and not dotted.startswith(("bitsandbytes.", "lorakit."))
-    return _named_class("optimizer_type", dotted or name, "torch.optim"), flat
 
 
 def _named_class(option: str, name: str, home: str) -> Any:

@@ -46,7 +46,7 @@ def prepare(args: argparse.Namespace, world: World, family: str) -> Session:
     if world.first_here:
         state.tidy(Path(args.output_dir))
     world.wait()
-    resumed = state.read_identity(Path(args.resume)) if args.resume else {}
+    resumed = state.facts_of(Path(args.resume))["identity"] if args.resume else {}
     task = open_task(args, world, family, resumed.get("seed"))
     named = {"sd_model": args.pretrained_model_name_or_path, "vae": args.vae}
     known = world.is_main and not args.no_metadata

@@ -136,15 +136,11 @@ def tidy(folder: Path) -> None:
     sweep((*folder.glob(".*"), *folder.glob("sample/.*")))
 
 
-def read_identity(folder: Path) -> dict[str, Any]:
-    return dict(_facts(folder)["identity"])
-
-
 def load(folder: Path, parts: Parts, identity: dict[str, Any]) -> Position:
     """Refuses a state of another run: the bytes would not be the same."""
     from safetensors.torch import load_file
 
-    facts = _facts(folder)
+    facts = facts_of(folder)
     before = facts["identity"]
     faults = [
         Fault(f"{folder} {name}", f"was {before.get(name)!r} in that run and is {value!r} now.")
@@ -176,7 +172,8 @@ def load(folder: Path, parts: Parts, identity: dict[str, Any]) -> Position:
     return position
 
 
-def _facts(folder: Path) -> dict[str, Any]:
+def facts_of(folder: Path) -> dict[str, Any]:
+    """What a state says beside its tensors."""
     try:
         text = (folder / "train_state.json").read_text(encoding="utf-8")
         facts: dict[str, Any] = json.loads(text)
