@@ -42,9 +42,7 @@ def files_of(path: Path) -> list[Path]:
     )
 
 
-def sha256_of_all(
-    paths: Iterable[Path], *, workers: int | None = None, anew: bool = False
-) -> dict[Path, str | None]:
+def sha256_of_all(paths: Iterable[Path], *, anew: bool = False) -> dict[Path, str | None]:
     """The biggest first; None for one that cannot be read. `anew`: every byte, not the memory."""
     from concurrent.futures import ThreadPoolExecutor
 
@@ -59,7 +57,7 @@ def sha256_of_all(
         except OSError:
             return None
 
-    with ThreadPoolExecutor(workers or _cores()) as pool:
+    with ThreadPoolExecutor(_cores()) as pool:
         found = dict(zip(wanted, pool.map(look, wanted), strict=True))
     memo.save()
     return {path: found[path] for path in asked}

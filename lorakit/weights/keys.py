@@ -165,24 +165,28 @@ def native_path(path: str, family: str) -> tuple[str, int | None]:
     """Its makers' name; and which piece of that module this is, where diffusers split it."""
     if family in UNETS:
         return rename(path, ldm_names(family)), None
-    number = re.search(r"\.(\d+)\.", path)
-    place = _FROM_DIFFUSERS.get(path.replace(number[0], ".N.", 1)) if number else None
-    if family != "flux" or place is None or number is None:
+    any_block, number = _unnumbered(path)
+    if family != "flux" or any_block not in _FROM_DIFFUSERS:
         return path, None
-    ours, piece = place
+    ours, piece = _FROM_DIFFUSERS[any_block]
     alone = len(_TO_DIFFUSERS[ours]) == 1
-    return ours.replace(".N.", number[0], 1), None if alone else piece
+    return ours.replace(".N.", number, 1), None if alone else piece
 
 
 def diffusers_paths(native: str, family: str) -> list[str]:
     """The same in diffusers' words: several where it has split the module."""
     if family in UNETS:
         return [rename(native, diffusers_names(family))]
-    number = re.search(r"\.(\d+)\.", native)
-    pieces = _TO_DIFFUSERS.get(native.replace(number[0], ".N.", 1)) if number else None
-    if family != "flux" or pieces is None or number is None:
+    any_block, number = _unnumbered(native)
+    if family != "flux" or any_block not in _TO_DIFFUSERS:
         return [native]
-    return [piece.replace(".N.", number[0], 1) for piece in pieces]
+    return [piece.replace(".N.", number, 1) for piece in _TO_DIFFUSERS[any_block]]
+
+
+def _unnumbered(path: str) -> tuple[str, str]:
+    """The module in any of FLUX's blocks, and the number of this one with its dots."""
+    number = re.search(r"\.\d+\.", path)
+    return (path.replace(number[0], ".N.", 1), number[0]) if number else (path, "")
 
 
 def key_head(part: str, path: str, family: str, form: str) -> str:
