@@ -241,11 +241,8 @@ def _weight(path: Path, root: Path) -> Lock:
 def _inputs_of(plan: Plan) -> Iterator[Path]:
     for weight in plan.weights:
         yield from files_of(weight.path)
-    for subset in plan.dataset.subsets:
-        for image in subset.images:
-            yield image.path
-            if image.caption_path:
-                yield image.caption_path
+    for image in plan.dataset.images:
+        yield from filter(None, (image.path, image.caption_path))
 
 
 def _relative(path: Path, root: Path) -> str:

@@ -11,9 +11,7 @@ FOLDER, START = "project", "start.sh"
 
 
 def recipe_files(resolved: Resolved) -> dict[str, bytes]:
-    """Recipe, lock and presets by their places in a project. Nothing where the recipe holds private
-    values, which no other machine is sent.
-    """
+    """By their places in a project; none where the recipe holds values that stay here."""
     if "env" in resolved.launch:
         return {}
     lock, page = lock_path(resolved.file), None

@@ -15,8 +15,7 @@ from lorakit.errors import RecipeError
 from lorakit.events import silent
 from lorakit.plan.model import Plan
 from lorakit.proof import lock
-from lorakit.proof.inputs import require_same_inputs
-from lorakit.proof.verify import verify_run
+from lorakit.proof.verify import require_same_inputs, verify_run
 from lorakit.run.train import train
 from lorakit.weights.fetch import check_hashes
 from lorakit.weights.hashes import SMALL, path_digest

@@ -16,7 +16,7 @@ from lorakit.cli.main import main
 from lorakit.errors import RecipeError
 from lorakit.events import Event
 from lorakit.plan.model import Plan
-from lorakit.proof.inputs import require_same_inputs
+from lorakit.proof.verify import require_same_inputs
 from lorakit.run.train import train
 from lorakit.runs.record import read_record
 from lorakit.weights.reference import WeightFile

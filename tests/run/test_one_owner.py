@@ -36,7 +36,7 @@ AT_ONCE = """import sys, time
 from pathlib import Path
 from lorakit.cli.main import main
 import filelock, psutil, lorakit.cli.resume, lorakit.cli.watch, lorakit.cli.stop
-import lorakit.run.resume.stages, lorakit.proof.inputs, lorakit.cli.terminal.screen
+import lorakit.run.resume.stages, lorakit.proof.verify, lorakit.cli.terminal.screen
 print("ready", flush=True)
 while not Path(sys.argv[1]).exists():
     time.sleep(0.001)

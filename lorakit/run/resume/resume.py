@@ -16,7 +16,7 @@ from lorakit.events import Emit, Event
 from lorakit.files import write_atomic
 from lorakit.journal import now
 from lorakit.private import HIDDEN
-from lorakit.proof.inputs import require_same_inputs
+from lorakit.proof.verify import require_same_inputs
 from lorakit.recipe.resolve import resolve
 from lorakit.run.commands import work_of
 from lorakit.run.resume.adopt import close_dead_run
