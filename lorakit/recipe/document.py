@@ -130,9 +130,7 @@ def _toml_fault(label: str, message: str) -> Fault:
 
 
 def with_values(document: Document, values: Mapping[KeyPath, Any]) -> str:
-    """The file's own lines with these values, so that comments stay; where its lines cannot be
-    changed one by one, the same written anew.
-    """
+    """In its own lines, so that comments stay; where those cannot be changed, written anew."""
     wanted = _changed(document.data, values)
     lines = document.text.splitlines()
     for path, value in values.items():
@@ -177,9 +175,7 @@ def _spelt(data: Mapping[str, Any]) -> str:
 
 
 def with_folders_renamed(file: Path, renamed: Mapping[str, str]) -> tuple[str, str]:
-    """The recipe's text before and after its [dataset.subset.40_maya] got other names: nothing else
-    changes, proven by reading it again.
-    """
+    """The text before and after its [dataset.subset.40_maya] got other names, proven by reading."""
     document = read_document(file, file.name)
     dataset = document.data.get("dataset")
     said = dataset.get("subset") if isinstance(dataset, dict) else None

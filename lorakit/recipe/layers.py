@@ -114,21 +114,16 @@ def _over(before: Setting | None, entry: Entry) -> Setting:
     return Setting(_deep(before.value, entry.value), f"{before.source}, {entry.source}")
 
 
-def _deep(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
-    merged = dict(below)
-    for key, value in above.items():
-        old = merged.get(key)
-        both = isinstance(old, dict) and isinstance(value, dict)
-        merged[key] = _deep(old, value) if isinstance(old, dict) and both else value
-    return merged
+def _deep(below: Any, above: Any) -> Any:
+    if not (isinstance(below, dict) and isinstance(above, dict)):
+        return above
+    return {**below, **{key: _deep(below.get(key), one) for key, one in above.items()}}
 
 
 def filled(
     layers: Sequence[Layer], words: Mapping[str, str]
 ) -> tuple[dict[str, Section], list[Fault]]:
-    """Merged, with {trigger} and {name} filled in; a word that nobody knows is a fault where the
-    value that won was written.
-    """
+    """Merged, {trigger} and {name} filled in; an unknown word is a fault where it was written."""
     merged, faults = merge(layers)
     places = {(one.section, one.key): one for layer in layers for one in layer.entries}
     for section, settings in merged.items():

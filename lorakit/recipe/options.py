@@ -17,6 +17,7 @@ from lorakit.dataset.stated import Stated
 from lorakit.errors import Fault, Severity
 from lorakit.families import FAMILIES
 from lorakit.families.family import Family
+from lorakit.files import below
 from lorakit.recipe.model import Resolved, Section, Setting
 from lorakit.recipe.schema import CONTROLS, FILMS
 
@@ -112,8 +113,7 @@ class Options:
     @property
     def recipe(self) -> str:
         """The recipe as people name it: from the project's root."""
-        file, root = self.resolved.file, self.resolved.root
-        return file.relative_to(root).as_posix() if file.is_relative_to(root) else str(file)
+        return below(self.resolved.file, self.resolved.root)
 
     def where(self, key: str, section: str = "train") -> str:
         """Where a setting was set, or would be."""
@@ -152,9 +152,7 @@ class Options:
         return self.said("dataset", "subset") or {}
 
     def subset(self, folder: str) -> Mapping[str, Any]:
-        """What [dataset.subset.FOLDER] says about one folder, and [dataset] about films and control
-        pictures in all of them.
-        """
+        """Of [dataset.subset.FOLDER]; about films and control pictures, of [dataset] too."""
         every = self.resolved.dataset.items()
         common = {key: one.value for key, one in every if key in {*FILMS, *CONTROLS}}
         found = {**common, **self.subsets.get(folder, {})}
@@ -243,12 +241,7 @@ class Options:
 
     @property
     def prompts(self) -> tuple[str, ...]:
-        """The sample prompts, {trigger} and {name} filled in."""
-        return tuple(
-            one.replace("{trigger}", self.resolved.trigger).replace("{name}", self.resolved.name)
-            for one in self.said("sample", "prompts") or ()
-            if one
-        )
+        return tuple(filter(None, self.said("sample", "prompts") or ()))
 
     @property
     def batch_size(self) -> int:
