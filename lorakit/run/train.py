@@ -124,9 +124,7 @@ def execute(job: Job, hasher: BackgroundHasher, *, emit: Emit, past_nan: bool = 
 
 
 def _launch(job: Job, ledger: Ledger, keep_fds: tuple[int, ...]) -> Child:
-    """Its output goes straight into the log, not through us: should lorakit be killed, the training
-    goes on and can be adopted.
-    """
+    """Output goes straight into the log: should lorakit die, the training lives and is adopted."""
     run_dir, cwd = ledger.run_dir, Path(ledger.record.cwd)
     argv = leader(run_dir) if len(job.commands) > 1 else job.commands[0].argv
     mark, at = secrets.token_hex(12), positions(run_dir)

@@ -6,7 +6,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from lorakit import json_text, tomllib
 from lorakit.config import cache_dir
@@ -30,18 +30,6 @@ KIND = (
     *("fp8_base", "blocks_to_swap", "network_train_unet_only", "cache_latents"),
 )
 SAME_SIZE = 4.0  # times: a LoRA of the toy base is far smaller than one of its family
-
-
-class Measured(NamedTuple):
-    """A row of measured.toml, which says what the words mean."""
-
-    family: str
-    trainer: str
-    side: int
-    batch: int
-    seconds: float
-    checkpointing: bool = False
-    fp8: bool = False
 
 
 @dataclass(frozen=True)
@@ -126,23 +114,24 @@ def _measured(plan: Plan, machine: Machine) -> Iterator[tuple[float, str]]:
     device = machine.gpus[0].name if machine.gpus else machine.accelerator
     side = options.resolution
     work = side[0] * side[1] * options.batch_size
-    page = tomllib.loads(Path(__file__).with_name("measured.toml").read_text(encoding="utf-8"))
+    asked = {
+        "family": options.family,
+        "trainer": options.resolved.trainer,
+        "checkpointing": options.flag("gradient_checkpointing"),
+        "fp8": options.fp8,
+    }
     fitting = [
-        (work / (one.side**2 * one.batch), one, known["title"])
-        for name, known in page.items()
-        for one in (Measured(**row) for row in known["steps"])
-        if name in device
-        and (one.family, one.trainer) == (options.family, options.resolved.trainer)
-        and one.checkpointing == options.flag("gradient_checkpointing")
-        and one.fp8 == options.fp8
-        and not options.integer("blocks_to_swap")
+        (work / (one["side"] ** 2 * one["batch"]), one["seconds"], known["title"])
+        for name, known in tomllib.page(__file__, "measured.toml").items()
+        for one in known["steps"]
+        if name in device and all(one.get(key, False) == value for key, value in asked.items())
     ]
-    if fitting:
-        times, nearest, title = min(fitting, key=lambda one: abs(one[0] - 1))
+    if fitting and not options.integer("blocks_to_swap"):
+        times, seconds, title = min(fitting, key=lambda one: abs(one[0] - 1))
         alike = times == 1 and options.flag("network_train_unet_only")
         exact = f"as measured on {title}"
         scaled = f"roughly: scaled by pixels from what was measured on {title}"
-        yield nearest.seconds * times, exact if alike else scaled
+        yield seconds * times, exact if alike else scaled
 
 
 def _kind(trainer: str, family: str, settings: Section) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ says that nothing is known yet. A number that may be missing is None. Nothing he
 """
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -248,6 +248,11 @@ class Record(Part):
         """What the setting was; None when it was not set."""
         setting = self.settings.get(section, {}).get(key)
         return setting.value if setting else None
+
+    def with_checkpoint(self, path: str, **changes: Any) -> "Record":
+        """Where one of its checkpoints is another now."""
+        changed = (replace(one, **changes) if one.path == path else one for one in self.checkpoints)
+        return replace(self, checkpoints=tuple(changed))
 
     def output_dir(self, run_dir: Path) -> Path:
         return run_dir / (self.output or "output")

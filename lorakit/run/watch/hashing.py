@@ -79,18 +79,11 @@ def _dataset(plan: Plan, run_dir: Path) -> Entry:
 
 def _checkpoint(run_dir: Path, saved: SavedCheckpoint) -> Entry:
     weights = inspect(run_dir / saved.path)
-    found = replace(
-        saved,
+    return lambda record: record.with_checkpoint(
+        saved.path,
         size_bytes=weights.size_bytes,
         sha256=weights.sha256 or None,
         tensors_sha256=weights.tensors_sha256 or None,
         finite=not weights.not_finite,
         fault=weights.fault or None,
-    )
-    return lambda record: replace(
-        record,
-        checkpoints=tuple(
-            replace(found, removed=old.removed) if old.path == found.path else old
-            for old in record.checkpoints
-        ),
     )

@@ -198,11 +198,7 @@ class Supervision:
         self.emit(Event("sample", drawn.step, path=str(path)))
 
     def _removed(self, path: Path) -> None:
-        checkpoints = (
-            replace(one, removed=True) if one.path == self.name(path) else one
-            for one in self.ledger.record.checkpoints
-        )
-        self.ledger.note(checkpoints=tuple(checkpoints))
+        self.ledger.record = self.ledger.record.with_checkpoint(self.name(path), removed=True)
         self._pending = [(pending, event) for pending, event in self._pending if pending != path]
 
     def _stop_request(self) -> None:
