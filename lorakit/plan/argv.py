@@ -58,9 +58,7 @@ def launch_of(options: Options, run_dir: Path, machine: Machine) -> Launch:
 
 
 def launcher_file(options: Options, launch: Launch) -> dict[str, str]:
-    """Our own accelerate configuration, so that the user-wide one has no say. A script over
-    several processes goes through torchrun.
-    """
+    """Ours, so that the user-wide one has no say. Several processes go through torchrun."""
     if launch.own_config:
         return {}
     text = f"""\

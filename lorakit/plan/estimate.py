@@ -152,9 +152,7 @@ def size_of(options: Options) -> Size | None:
 
 
 def _like_the_measured(options: Options) -> bool:
-    """Half precision, the family's usual resolution, latents cached, a plain LoRA of the U-Net (or
-    transformer) alone, the whole model on the card.
-    """
+    """A plain LoRA of the U-Net or transformer at the usual size, whole on the card."""
     side, usual = options.resolution, options.about.default_resolution
     return (
         options.family in MEASURED_FAMILIES

@@ -193,9 +193,7 @@ def make_plans(
     run_dir: Path,
     machine: Machine | None = None,
 ) -> tuple[Plan, ...]:
-    """One plan, or one a stage, each in its own folder. The next stage starts from the LoRA of the
-    last one, unless it has a base of its own.
-    """
+    """One, or one a stage, each from the last one's LoRA unless it has a base of its own."""
     machine = machine or this_machine()
     if not resolved.stages:
         return (make_plan(resolved, recipe_faults, run_dir=run_dir, machine=machine),)

@@ -14,9 +14,7 @@ from lorakit.embedded.data.dataset_config import Subset
 
 @dataclass(frozen=True)
 class Pick:
-    """One image used once: which repeat of it, in which epoch. Everything random about it follows
-    from that and the seed.
-    """
+    """One image used once. Everything random about it follows from this and the seed."""
 
     image: Image
     dataset: int
@@ -41,9 +39,7 @@ Batch = tuple[Pick, ...]
 
 
 def epoch_batches(datasets: Sequence[Dataset], seed: int, epoch: int) -> list[Batch]:
-    """All batches of an epoch over all processes, shuffled: within the buckets, then the batches
-    among each other.
-    """
+    """Of all processes, shuffled: within the buckets, then the batches among each other."""
     chance = random.Random(f"{seed}/order/{epoch}")
     batches: list[Batch] = []
     for number, dataset in enumerate(datasets):
@@ -60,9 +56,7 @@ def epoch_batches(datasets: Sequence[Dataset], seed: int, epoch: int) -> list[Ba
 
 
 def share(batches: list[Batch], rank: int, world: int) -> list[Batch]:
-    """What one of several processes sees: every world-th batch, padded from the start so that all
-    see equally many.
-    """
+    """What one process sees: every world-th, padded from the start so that all see equally many."""
     count = math.ceil(len(batches) / world)
     return [batches[(at * world + rank) % len(batches)] for at in range(count)]
 

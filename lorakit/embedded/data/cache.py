@@ -27,9 +27,7 @@ Named = dict[str, torch.Tensor]
 
 
 def fingerprint(module: nn.Module) -> str:
-    """Which weights these are: every tensor's name, shape, type and a thousand of its numbers.
-    Milliseconds, even for T5.
-    """
+    """Every tensor's name, shape, type and a thousand of its numbers: milliseconds, even for T5."""
     digest = hashlib.sha256()
     for name, tensor in module.state_dict().items():
         flat = tensor.detach().reshape(-1)

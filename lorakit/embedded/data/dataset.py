@@ -58,9 +58,7 @@ class Dataset:
 
     @property
     def buckets(self) -> dict[tuple[int, int], list[int]]:
-        """Bucket -> indices of images, each as often as it repeats; sorted, so that nothing
-        depends on the order of a directory.
-        """
+        """Bucket -> indices of images, as often as each repeats; sorted against a disk's order."""
         found: dict[tuple[int, int], list[int]] = {}
         for index, image in enumerate(self.images):
             found.setdefault(image.bucket, []).extend([index] * image.repeats)

@@ -96,9 +96,7 @@ def read_blueprint(args: argparse.Namespace, faults: list[Fault]) -> list[dict[s
 
 
 def _from_folders(args: argparse.Namespace, faults: list[Fault]) -> dict[str, Any]:
-    """`--train_data_dir`: its immediate `N_trigger` folders, sorted, so that no directory order
-    matters.
-    """
+    """The `N_trigger` folders of `--train_data_dir`, sorted: the disk's order must not matter."""
     subsets = []
     for option in ("train_data_dir", "reg_data_dir"):
         root = getattr(args, option)

@@ -24,9 +24,7 @@ PILLOWS = {"linear": "bilinear", "cubic": "bicubic", "area": "box"}  # where its
 def pixels(
     image: Image, data: bytes, *, flip: bool, chance: random.Random | None = None
 ) -> torch.Tensor:
-    """(3, height, width) from -1 to 1. With `chance`, what the subset asks for at random: crop and
-    colour.
-    """
+    """(3, height, width) from -1 to 1; with `chance`, cropped and coloured at random if asked."""
     # alpha is dropped and EXIF orientation ignored, as by kohya
     array = np.array(_placed(_opened(image.path, data).convert("RGB"), image, chance), np.uint8)
     if chance is not None and image.subset.color_aug:

@@ -123,9 +123,7 @@ class Base:
         return tuple(part for one in tokenizers for part in one.batch(texts))
 
     def encode(self, encoders: Sequence[Network], tokens: Tokens) -> Conditioning:
-        """Differentiable, so that a LoRA on the encoders learns; the tokens must be where the
-        encoders are.
-        """
+        """Differentiable, so that a LoRA on them learns; the tokens must be where they are."""
         if self.family == "sd15":
             return prompts.encode_sd15(encoders, tokens, clip_skip=self.clip_skip)
         if self.family == "sdxl":

@@ -33,9 +33,7 @@ def require(config: Mapping[str, Any], what: str) -> None:
 
 
 class Network(nn.Module):
-    """A module that knows its settings, and which of its blocks it recomputes in the backward pass
-    or fetches from the host.
-    """
+    """Knows its settings, and which of its blocks are recomputed or fetched from the host."""
 
     def __init__(self, config: Mapping[str, Any]) -> None:
         super().__init__()
@@ -46,9 +44,7 @@ class Network(nn.Module):
         self.draws = False
 
     def enable_gradient_checkpointing(self, share: float = 1.0, *, draws: bool = False) -> None:
-        """Recompute so many of the blocks. `draws`: something in them is drawn by chance, which has
-        to come out the same again.
-        """
+        """`draws`: something in them is drawn by chance, which has to come out the same again."""
         self.gradient_checkpointing, self.draws = share > 0, draws
         units = self.units()
         marks = zip(units, chosen(len(units), share), strict=True)

@@ -66,9 +66,7 @@ def ldm_vae(network: Network) -> Layout:
 
 
 def open_clip(network: Network) -> Layout:
-    """OpenCLIP's names (SDXL's second encoder in one file): one matrix for q, k and v, the
-    projection the other way round.
-    """
+    """SDXL's second encoder in one file: q, k, v in one matrix, the projection transposed."""
     width = network.config["hidden_size"]
     layout: dict[str, tuple[TensorPart, ...]] = {}
     for name, _ in network.named_parameters():
@@ -100,9 +98,7 @@ _FLUX_FOLDER = {
 
 
 def folder_flux(network: Network) -> Layout:
-    """A diffusers folder of FLUX: q, k and v apart, and the last modulation's halves the other way
-    round.
-    """
+    """FLUX's diffusers folder: q, k, v apart; the last modulation's halves change places."""
     width = network.config["num_attention_heads"] * network.config["attention_head_dim"]
     layout: dict[str, tuple[TensorPart, ...]] = {}
     for name, _ in network.named_parameters():

@@ -107,9 +107,7 @@ class Int8(Scaled):
 
 
 class Nf4(Frozen):
-    """Sixteen values that split a normal distribution evenly (arXiv 2305.14314), two to a byte,
-    times a scale for every 64.
-    """
+    """Sixteen values of a normal distribution (arXiv 2305.14314), two to a byte, a scale for 64."""
 
     def keep(self, weight: torch.Tensor) -> None:
         blocks = F.pad(weight.float().flatten(), (0, -weight.numel() % BLOCK)).view(-1, BLOCK)

@@ -35,9 +35,7 @@ OTHER_LAYERS = ("chroma", "refiner", "diffusers-dev", "diffusers-schnell")
 
 
 def open_base(args: Any, family: str) -> Base:
-    """The base model that kohya's options name; raises SetupError where a part is missing or
-    belongs to another family.
-    """
+    """What kohya's options name; SetupError where a part is missing or of another family."""
     path, flux = _path(args, "pretrained_model_name_or_path"), family == "flux"
     if path is None or not path.exists():
         raise SetupError(
@@ -185,9 +183,7 @@ def _of_family(path: Path, family: str) -> Tensors:
 
 
 def _tokenizer(args: Any, family: str, piece: Piece, place: int, base: Path) -> Path | None:
-    """The model's own, or the one kept in tokenizer_cache_dir; CLIP's table is the same everywhere
-    and comes with the package.
-    """
+    """The model's own, else tokenizer_cache_dir's; CLIP's comes with this package."""
     kept = _option(args, "tokenizer_cache_dir") or ""
     if piece.role == "t5":
         places = t5_places(kept, piece.paths[0].parent, base if base.is_dir() else None)

@@ -34,9 +34,7 @@ class ClipTokenizer:
     def __init__(
         self, folder: Path | None, length: int | None = None, *, pad: int | None = None
     ) -> None:
-        """From a folder with vocab.json and merges.txt, or tokenizer.json; from the table in this
-        package where there is none.
-        """
+        """From vocab.json and merges.txt, or tokenizer.json, of a folder; else our own table."""
         vocabulary, merges = _clip_table(folder)
         self.length = length or CHUNK
         self.bos, self.eos = vocabulary["<|startoftext|>"], vocabulary["<|endoftext|>"]
@@ -66,9 +64,7 @@ class ClipTokenizer:
         return list(self._bpe.encode(text).ids)
 
     def batch(self, texts: Sequence[str]) -> Tokens:
-        """(texts, chunks, 77): kohya cuts a long caption into chunks of 75, each between a start
-        and an end of its own.
-        """
+        """(texts, chunks, 77): kohya cuts into chunks of 75, each with a start and an end."""
         return (torch.tensor([self._chunks(text) for text in texts]),)
 
     def _chunks(self, text: str) -> list[list[int]]:
@@ -134,9 +130,7 @@ def encode_sd15(
 
 
 def encode_sdxl(encoders: Sequence[nn.Module], tokens: Tokens) -> Conditioning:
-    """Both encoders' last layer but one, side by side, and the second one's pooled state of the
-    first chunk.
-    """
+    """Both encoders' last layer but one, side by side; the second's pooled first chunk."""
     first, second = (one(ids.flatten(0, 1)) for one, ids in zip(encoders, tokens, strict=True))
     hidden = [_joined(states.hidden[-2], len(tokens[0])) for states in (first, second)]
     return Conditioning(torch.cat(hidden, dim=-1), second.pooled[:: tokens[1].shape[1]])
@@ -151,9 +145,7 @@ def encode_flux(encoders: Sequence[nn.Module], tokens: Tokens, *, use_mask: bool
 
 
 def _joined(states: torch.Tensor, count: int) -> torch.Tensor:
-    """(texts x chunks, 77, width) to one sequence a text: the first start, every chunk without its
-    marks, the last end.
-    """
+    """To one sequence a text: the first start, every chunk without its marks, the last end."""
     states = states.unflatten(0, (count, -1))
     if states.shape[1] == 1:
         return states[:, 0]

@@ -48,9 +48,7 @@ class BlockSwap:
                 one.data = one.data.to(self.device)
 
     def around(self, block: Callable[..., Any]) -> Callable[..., Any]:
-        """The block, whose weights are brought before it computes: in the forward pass, and again
-        where checkpointing recomputes it.
-        """
+        """The block, its weights brought before it computes, also when it is recomputed."""
         place = self.places.get(block) if isinstance(block, nn.Module) else None
         if place is None:
             return block
@@ -74,9 +72,7 @@ class BlockSwap:
             self._fetch(place + ahead, 1 - self.slot)
 
     def _fetch(self, place: int, slot: int) -> None:
-        """All that was asked of the block before it in this slot is on its way already; the copy
-        waits for that on the device.
-        """
+        """What was asked of the block before in this slot is on its way: the copy waits for it."""
         old = self.holds[slot]
         if old >= 0:
             self._point(old, self.host[old])

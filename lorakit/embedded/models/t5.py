@@ -99,9 +99,7 @@ class T5Encoder(Network):
         return self.encoder.final_layer_norm(x)
 
     def _bias(self, length: int, device: torch.device) -> torch.Tensor:
-        """The learned bias of every distance: exact for near ones, logarithmic further out, the
-        two directions apart.
-        """
+        """One for every distance, each way: exact for near ones, logarithmic further out."""
         count = self.config.get("relative_attention_num_buckets", 32) // 2
         furthest = self.config.get("relative_attention_max_distance", 128)
         places = torch.arange(length, device=device)

@@ -33,9 +33,7 @@ READERS = min(4, os.cpu_count() or 1)
 
 
 class TensorPart(NamedTuple):
-    """Rows start:stop of a tensor in a file; the parts of one weight follow each other along its
-    first dimension.
-    """
+    """Rows start:stop of a tensor in a file; a weight's parts follow along its first dimension."""
 
     name: str
     start: int = 0
@@ -107,9 +105,7 @@ def on_meta(build: Callable[[], nn.Module]) -> nn.Module:
 
 
 class _Uninitialised(TorchFunctionMode):
-    """No first values: there is nothing to put them in, and drawing them without memory imports
-    torch's compiler (a second, 70 MB).
-    """
+    """None: drawing them without memory imports torch's compiler (a second, 70 MB)."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -127,9 +123,7 @@ def fill(
     device: torch.device | str,
     what: str,
 ) -> None:
-    """Give every weight of `module` its memory and its value; the weights are frozen, and the
-    module is left in eval mode.
-    """
+    """Memory and values for every weight of `module`, which is frozen and left in eval mode."""
     wanted = dict(module.named_parameters())
     missing = [
         name
@@ -166,9 +160,7 @@ OLDER = {  # names that early files have: bare CLIPs, a VAE's attention, T5's ta
 def same_names(
     module: nn.Module, prefix: str = "", tensors: Container[str] = ()
 ) -> dict[str, tuple[TensorPart, ...]]:
-    """The layout of files that use the module's own names, after a prefix; or older ones, where
-    the files have those.
-    """
+    """The module's own names after a prefix, or older ones where the files have those."""
     layout: dict[str, tuple[TensorPart, ...]] = {}
     for name, _ in module.named_parameters():
         older = name

@@ -16,9 +16,7 @@ SAVE_DTYPES = {"float": torch.float32, "fp16": DTYPES["fp16"], "bf16": DTYPES["b
 
 
 def to_remove(kind: str, now: int, every: int, last: int | None) -> int:
-    """The epoch or step whose file is one too many; 0: none. save_last_n_epochs counts files,
-    save_last_n_steps steps.
-    """
+    """What is one too many; 0: none. save_last_n_epochs counts files, save_last_n_steps steps."""
     if last is None:
         return 0
     old = now - every * last if kind == "epoch" else (now - last - 1) // every * every

@@ -112,9 +112,7 @@ class Adapter:
 
 
 class Network:
-    """All adapters and the flat tensors that hold their weights: one per group, or two where
-    lora_up has its own rate (LoRA+).
-    """
+    """All adapters, their weights in one flat tensor a group; two with LoRA+, whose up is apart."""
 
     def __init__(
         self,

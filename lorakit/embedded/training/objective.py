@@ -172,9 +172,7 @@ def held_out_timesteps(low: int, high: int) -> list[int]:
 
 @torch.no_grad()
 def validate(task: Task, objective: Objective, *, step: int) -> float | None:
-    """The mean over all held-out batches and timesteps, always under the same noise, so that two
-    compare; None where nothing is held out.
-    """
+    """The mean over all held-out batches and times, always under the same noise; None: no such."""
     batches = validation_batches(task.datasets)
     if not batches:
         return None

@@ -127,9 +127,7 @@ def _hidden_folder(folder: Path, more: str = "") -> Path:
 
 
 def tidy(folder: Path) -> None:
-    """What a kill left half-written in an output folder goes; a state that had just stepped aside
-    for its successor comes back.
-    """
+    """After a kill: what is half-written goes; a state that stepped aside comes back."""
     for old in folder.glob(".*.[0-9]*-[0-9]*-????????.old.*/*-state"):
         if not (folder / old.name).exists():
             old.replace(folder / old.name)

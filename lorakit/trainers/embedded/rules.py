@@ -18,6 +18,7 @@ from lorakit.recipe.options import Options
 from lorakit.trainers.embedded import SCRIPTS, options
 from lorakit.trainers.embedded.schedulers import keeps_its_own_pace, optimizer_type, schedule
 from lorakit.trainers.optimisers import pace_faults
+from lorakit.trainers.rule import Case, on_cuda
 from lorakit.trainers.signatures import Environment, package_of, read
 from lorakit.trainers.tokenizers import T5_HINT, has_tokenizer, t5_places
 
@@ -43,10 +44,7 @@ def check(resolved: Resolved, machine: Machine) -> list[Fault]:
     faults += [*_t5_tokenizer(settings), *_subset_options(settings)]
     faults += _masks(settings)
     faults += _few_bits(settings, machine)
-    if settings.integer("blocks_to_swap") and machine.accelerator != "cuda":
-        what = "needs a CUDA card: there is nothing to swap to on this machine."
-        hint = "Remove blocks_to_swap here."
-        faults.append(settings.fault("blocks_to_swap", what, hint, "swap-device"))
+    faults += on_cuda("swap-device", "blocks_to_swap")(Case(resolved, machine))
     if settings.precision == "fp16" and machine.accelerator != "cuda":
         what = f'"fp16" does not work well on {machine.accelerator}.'
         faults.append(Fault("mixed_precision", what, 'Use "no" or, on the CPU, "bf16".'))
@@ -195,9 +193,7 @@ def _ranges(values: Mapping[str, Any]) -> Iterator[Fault]:
 
 
 def _pace(values: Mapping[str, Any]) -> list[Fault]:
-    """The optimiser's and the schedule's own arguments, and whether the two agree on who decides
-    the learning rate.
-    """
+    """Optimiser's and schedule's own arguments, and which of the two decides the learning rate."""
     faults = []
     for option in ("optimizer_args", "lr_scheduler_args"):
         for pair in values.get(option) or []:
