@@ -9,9 +9,8 @@ from lorakit.errors import Fault, did_you_mean, refused
 from lorakit.families import FAMILIES
 from lorakit.recipe.checks import Checker, known
 from lorakit.recipe.document import Document
-from lorakit.recipe.layers import Entry, Layer, both_of_a_pair, merge
+from lorakit.recipe.layers import Entry, Layer, Override, both_of_a_pair, merge, read_key
 from lorakit.recipe.model import Section
-from lorakit.recipe.overrides import Override, read_key
 from lorakit.recipe.presets import Preset
 from lorakit.recipe.schema import (
     ABOUT,

@@ -18,10 +18,9 @@ from lorakit.files import at_home
 from lorakit.recipe import presets
 from lorakit.recipe.checks import Checker, known
 from lorakit.recipe.document import Document, read_document
-from lorakit.recipe.layers import Layer, filled, merge
+from lorakit.recipe.layers import Layer, Override, filled, merge, read_overrides
 from lorakit.recipe.model import Consent, Resolved, Stage, Subject
 from lorakit.recipe.names import name_problem, trigger_problem
-from lorakit.recipe.overrides import Override, read_overrides
 from lorakit.recipe.reading import layer_of, layers_of, sets_layer, stages_of, top_faults
 from lorakit.recipe.schema import SUBJECT, TRAINERS
 from lorakit.recipe.values import fit

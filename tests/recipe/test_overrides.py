@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from lorakit.errors import Fault
+from lorakit.recipe.layers import read_key, read_overrides, read_value
 from lorakit.recipe.model import Resolved
-from lorakit.recipe.overrides import read_key, read_overrides, read_value
 from lorakit.recipe.resolve import resolve
 
 
