@@ -103,7 +103,8 @@ def commands_for(
     if launch.device == "cpu" and not launch.several and not launch.own_config:
         flags.append("--cpu")
     elif not (launch.several and launch.own_config):
-        flags += _gpu_flags(options)
+        ids = options.said("launch", "gpu_ids")
+        flags += [] if ids is None else ["--gpu_ids", ",".join(map(str, ids))]
     start = Start(str(python), tuple(flags), posix(script), run_dir)
     return trainer(options.resolved.trainer).commands(options, start)
 
@@ -183,11 +184,6 @@ def launch_faults(options: Options, launch: Launch) -> Iterator[Fault]:
         what = "deepspeed needs at least two processes: the script reads WORLD_SIZE, which a single"
         hint = "Set processes, or leave deepspeed out."
         yield blame("deepspeed", f"{what} process lacks.", hint, "deepspeed-alone")
-
-
-def _gpu_flags(options: Options) -> list[str]:
-    ids = options.said("launch", "gpu_ids")
-    return [] if ids is None else ["--gpu_ids", ",".join(map(str, ids))]
 
 
 def _text(options: Options, key: str) -> str:

@@ -52,7 +52,9 @@ def estimate(options: Options, steps: Steps, device: str = "cuda") -> Estimate:
     lora = data_bytes(options, parts) + header if parts else 0
     state = int(data * 4 * (1.5 if _in_8_bits(options) else 3))
     cache = cache_bytes(options, steps)
-    samples = len(steps.sample_steps) * _sample_bytes(options)
+    width, height = options.resolution
+    picture = int(len(options.prompts) * width * height * SAMPLE_BYTES_PER_PIXEL)
+    samples = len(steps.sample_steps) * picture
     measured = device == "cuda" and _like_the_measured(options)
     low, high = memory(options, data, MEASURED if measured else ROUGH)
     return Estimate(
@@ -215,11 +217,6 @@ def _save_bytes(options: Options) -> int:
     if not precision and (options.flag("full_bf16") or options.flag("full_fp16")):
         return 2
     return HALF.get(precision, 4)
-
-
-def _sample_bytes(options: Options) -> int:
-    width, height = options.resolution
-    return int(len(options.prompts) * width * height * SAMPLE_BYTES_PER_PIXEL)
 
 
 def _basis(options: Options, *, measured: bool) -> str:
