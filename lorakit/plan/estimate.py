@@ -154,7 +154,7 @@ def size_of(options: Options) -> Size | None:
 
 
 def _like_the_measured(options: Options) -> bool:
-    """A plain LoRA of the U-Net or transformer at the usual size, whole on the card."""
+    """A plain LoRA of the U-Net or transformer, half precision, the usual size, all cached."""
     side, usual = options.resolution, options.about.default_resolution
     return (
         options.family in MEASURED_FAMILIES

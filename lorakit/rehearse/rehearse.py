@@ -230,9 +230,7 @@ def without(section: Section, keys: Sequence[str]) -> dict[str, Setting]:
 
 
 def possible_here(resolved: Resolved, machine: Machine) -> tuple[Resolved, str]:
-    """The nearest that this machine can do to a recipe for another, for a rehearsal alone, and one
-    line about what was replaced; "" for a CUDA card.
-    """
+    """The nearest that this machine can do, and what was replaced; "" for a CUDA card."""
     options = Options(resolved)
     changes = {} if machine.accelerator == "cuda" else _changes(options, machine.accelerator)
     if not changes:

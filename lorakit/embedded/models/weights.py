@@ -105,7 +105,7 @@ def on_meta(build: Callable[[], nn.Module]) -> nn.Module:
 
 
 class _Uninitialised(TorchFunctionMode):
-    """None: drawing them without memory imports torch's compiler (a second, 70 MB)."""
+    """No first values: to draw them without memory imports torch's compiler (a second, 70 MB)."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}

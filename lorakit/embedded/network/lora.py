@@ -85,9 +85,7 @@ class Adapter:
     def _spelt_out(
         self, x: torch.Tensor, down: torch.Tensor, up: torch.Tensor, drop: Dropout
     ) -> torch.Tensor:
-        """The same sum, for convolutions and for what dropout does to it. Chance is drawn where the
-        numbers are: nothing waits for it.
-        """
+        """The same sum, for convolutions and dropout; chance is drawn where the numbers are."""
         out, scale = self._plain(x), self.scale
         if self.conv:
             low = F.conv2d(x, down, None, self.module.stride, self.module.padding)

@@ -172,7 +172,7 @@ def held_out_timesteps(low: int, high: int) -> list[int]:
 
 @torch.no_grad()
 def validate(task: Task, objective: Objective, *, step: int) -> float | None:
-    """The mean over all held-out batches and times, always under the same noise; None: no such."""
+    """The mean over all that is held out, always under the same noise; None where nothing is."""
     batches = validation_batches(task.datasets)
     if not batches:
         return None

@@ -96,9 +96,7 @@ def _t5_tokenizer(settings: Options) -> Iterator[Fault]:
 
 
 def faults_of(script: str, values: Mapping[str, Any], *, planned: bool = False) -> list[Fault]:
-    """Combinations of values, each of which fits its option. `planned`: the plan fills in paths and
-    names, so their absence is not a fault yet.
-    """
+    """Of values that fit their options. `planned`: the plan will fill in paths and names."""
     family = FAMILY_OF[script]
     known = catalogue.options("embedded", script)
     faults = [*_ranges(values)]
