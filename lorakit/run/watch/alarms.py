@@ -14,31 +14,18 @@ MIN_PLATEAU_STEPS = 500
 Alarm = tuple[str, str]  # the rule and what it says
 
 
-class Usual:
-    """The median of the first values, once there are enough of them."""
-
-    def __init__(self) -> None:
-        self._values: list[float] = []
-        self.median: float | None = None
-
-    def add(self, value: float) -> None:
-        self._values.append(value)
-        if len(self._values) == FIRST:
-            self.median = median(self._values)
-
-
 class Alarms:
     """Fed with step and validation events; returns warnings. Counts the steps with NaN."""
 
     def __init__(self, total: int) -> None:
         self._total = total
         self._said: set[str] = set()
-        self._early = Usual()
+        self._early: list[float] = []
         self._late: deque[float] = deque(maxlen=10)
         self._before: list[float] = []
         self._recent: deque[float] = deque(maxlen=WINDOW)
         self._halfway_seen = False
-        self._normal_s = Usual()
+        self._first_s: list[float] = []
         self._last_s: deque[float] = deque(maxlen=10)
         # by step: validation loss, and training loss then
         self._validations: dict[int, tuple[float, float]] = {}
@@ -71,12 +58,11 @@ class Alarms:
             yield "nan", f"the loss is {loss} at step {step}: this LoRA is lost"
             return
         self._recent.append(loss)
-        usual = self._early.median
-        if usual is None:
-            self._early.add(loss)
+        if len(self._early) < FIRST:
+            self._early.append(loss)
             return
         self._late.append(loss)
-        now = fmean(self._late)
+        usual, now = median(self._early), fmean(self._late)
         if len(self._late) == 10 and now >= 2.5 * usual:
             cause = "the learning rate is probably too high"
             yield "explosion", f"the loss has grown from {usual:.3f} to {now:.3f}: {cause}"
@@ -98,12 +84,11 @@ class Alarms:
             )
 
     def _slow(self, took_s: float) -> Iterator[Alarm]:
-        normal = self._normal_s.median
-        if normal is None:
-            self._normal_s.add(took_s)
+        if len(self._first_s) < FIRST:
+            self._first_s.append(took_s)
             return
         self._last_s.append(took_s)
-        now = median(self._last_s)
+        normal, now = median(self._first_s), median(self._last_s)
         if len(self._last_s) == 10 and now >= max(0.2, 2.5 * normal):
             why = "is the machine hot, swapping or shared?"
             yield "slow", f"{now:.2f} s a step where it was {normal:.2f}: {why}"
