@@ -1,21 +1,22 @@
 """make_report: a run's folder in, report.html out."""
 
-from datetime import datetime
 from pathlib import Path
 
 from lorakit import __version__
 from lorakit.files import write_atomic
+from lorakit.journal import now
 from lorakit.report import sections
 from lorakit.report.advice import advise, sentence
 from lorakit.report.gallery import dataset, samples
 from lorakit.report.page import page
 from lorakit.report.series import Numbers, read_numbers
 from lorakit.runs.find import info, live_state, run_name
-from lorakit.runs.record import Record, read_record
+from lorakit.runs.record import Record, moment, read_record
 from lorakit.show import duration
 
 NAME = "report.html"
 GOING_ON = {"running", "unattended"}
+MINUTE = "%d %b %Y, %H:%M"
 
 
 def make_report(run_dir: Path, out: Path | None = None) -> Path:
@@ -71,19 +72,12 @@ def _facts(run_dir: Path, record: Record, numbers: Numbers, state: str) -> list[
         ("base", "".join(bases[:1])),
         ("preset", record.preset),
         ("trainer", seen.trainer),
-        ("started", _minute(record.started)),
+        ("started", moment(record.started, MINUTE, record.started)),
     ]
 
 
-def _minute(stamp: str) -> str:
-    try:
-        return datetime.fromisoformat(stamp).strftime("%d %b %Y, %H:%M")
-    except ValueError:
-        return stamp
-
-
 def _footer(run: str, state: str) -> str:
-    made = f"Made by lorakit {__version__} on {_minute(datetime.now().astimezone().isoformat())}."
+    made = f"Made by lorakit {__version__} on {moment(now(), MINUTE)}."
     if state not in GOING_ON:
         return made
     return f"{made} The run is still going on; lorakit report {run} makes this page again."

@@ -4,7 +4,6 @@ import contextlib
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ from lorakit.events import Event
 from lorakit.report.scalars import read_scalars
 from lorakit.runs.find import progress_rows
 from lorakit.runs.folder import EVENTS, LOG
-from lorakit.runs.record import Record, ResumedPart, read_record
+from lorakit.runs.record import Record, ResumedPart, moment, read_record
 from lorakit.trainers.progress import Reader
 from lorakit.trainers.table import TRAINERS
 
@@ -115,15 +114,9 @@ def _launches(run_dir: Path, record: Record) -> dict[str, list[Point]]:
 
 def _offset(folder: Path, parts: Sequence[ResumedPart]) -> int:
     """Of the last part that had been started by then; one that failed at once left no folder."""
-    begun = [part for part in parts if _stamp(part.started) <= folder.name[-14:]]
+    stamps = [moment(part.started, "%Y%m%d%H%M%S") for part in parts]
+    begun = [part for part, at in zip(parts, stamps, strict=True) if at <= folder.name[-14:]]
     return begun[-1].offset if begun else 0
-
-
-def _stamp(started: str) -> str:
-    try:
-        return datetime.fromisoformat(started).strftime("%Y%m%d%H%M%S")
-    except ValueError:
-        return ""
 
 
 def _exact(points: Points, printed: tuple[Point, ...]) -> tuple[Point, ...]:

@@ -296,6 +296,14 @@ def read_record(run_dir: Path, *, only: Collection[str] = ()) -> Record:
         ) from None
 
 
+def moment(text: str, form: str, otherwise: str = "") -> str:
+    """A record's time in that form of strftime; `otherwise` where it makes no sense."""
+    try:
+        return datetime.fromisoformat(text).strftime(form)
+    except ValueError:
+        return otherwise
+
+
 def seconds_between(started: str, end: float) -> float | None:
     """None where the record's time makes no sense."""
     try:
