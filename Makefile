@@ -79,6 +79,7 @@ shape: setup ## how much code there is, how it is cut, what occurs twice
 bench: setup ## start-up, planning, images, following and verifying, as ratios against a named peer
 	$(BIN)/python tools/bench_cli.py
 	$(BIN)/python tools/bench_dataset.py
+	$(BIN)/python tools/bench_dataset.py --small 5000
 	$(BIN)/python tools/bench_follow.py
 	$(BIN)/python tools/bench_verify.py
 

@@ -20,6 +20,8 @@ from lorakit.dataset.rules import fault, shown
 from lorakit.dataset.stated import Stated
 from lorakit.errors import Fault, counted, did_you_mean
 
+TAKEN_AS = USED | FILMS
+TAKEN = frozenset(extension.lower() for extension in TAKEN_AS)
 OURS = "originals"  # lorakit's own folder beside the subsets; kohya ignores it, and so it should
 
 Entries = dict[str, "os.DirEntry[str]"]
@@ -141,7 +143,7 @@ def unused(folder: Path, entries: Entries, notes: Notes) -> None:
             if lower in IMAGE_SUFFIXES and not name.startswith("._"):
                 what = "is silently left out because its name begins with a dot."
                 notes.add("dot-file", path, what, "Rename it.")
-        elif extension not in USED | FILMS and lower in {*IMAGE_SUFFIXES, *FILMS}:
+        elif lower in TAKEN and extension not in TAKEN_AS:
             what = f"{extension} is neither all lower nor all upper case; silently left out."
             notes.add("extension-case", path, what, f"Rename it to {shown(stem + lower)}.")
         elif extension in FILMS and not notes.films:

@@ -2,6 +2,8 @@
 is written.
 """
 
+import os
+import stat
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -59,7 +61,7 @@ def opened(path: Path | str) -> "Iterator[Image.Image]":
     """The picture, not yet decoded. A pipe is not waited for, and what is too large is refused."""
     from PIL import Image, UnidentifiedImageError
 
-    if Path(path).exists() and not Path(path).is_file():
+    if not stat.S_ISREG(os.stat(path).st_mode):
         raise RefusedError("not a file")
     heic = _not_endless(path)
     Image.MAX_IMAGE_PIXELS = None  # our own limit says more when it refuses

@@ -16,7 +16,8 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 IN_THIS_PROCESS = 24  # below this, starting workers costs more than it saves
-AHEAD = 4  # files waiting per worker: enough to keep it busy, few enough to forget
+AHEAD = 4  # batches waiting per worker: enough to keep it busy, few enough to forget
+BATCH = 32  # files at most that a worker is handed at once: asking for each alone costs time
 
 
 class WorkerDied(RuntimeError):  # noqa: N818  (what happened, as in errors.py)
@@ -54,27 +55,33 @@ def spread(
 def _pooled(
     work: Callable[[Item], Result], items: Sequence[Item], workers: int
 ) -> Iterator[tuple[int, Result]]:
-    waiting = enumerate(items)
+    size = min(BATCH, 1 + len(items) // 500)
+    waiting = iter([range(at, min(at + size, len(items))) for at in range(0, len(items), size)])
     with (
         _no_sigpipe(),
         ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_begin) as pool,
     ):
         try:
             with _ctrl_c_held_back():
-                running: dict[Future[Result], int] = {
-                    pool.submit(work, item): i for i, item in islice(waiting, workers * AHEAD)
+                running: dict[Future[list[Result]], range] = {
+                    pool.submit(_batch, work, [items[i] for i in batch]): batch
+                    for batch in islice(waiting, workers * AHEAD)
                 }
             while running:
                 ready, _ = wait(running, return_when=FIRST_COMPLETED)
                 for future in ready:
-                    index = running.pop(future)
-                    for following, item in islice(waiting, 1):
-                        running[pool.submit(work, item)] = following
-                    yield index, future.result()
+                    indices = running.pop(future)
+                    for batch in islice(waiting, 1):
+                        running[pool.submit(_batch, work, [items[i] for i in batch])] = batch
+                    yield from zip(indices, future.result(), strict=True)
         except BaseException:
             # waits for what is being worked on: its caller sweeps up afterwards
             pool.shutdown(cancel_futures=True)
             raise
+
+
+def _batch(work: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
+    return [work(item) for item in items]
 
 
 def _alone(work: Callable[[Item], Result], item: Item) -> Result | WorkerDied:

@@ -364,6 +364,13 @@ def die_on_four(path: Path) -> str:
     return "fine"
 
 
+def test_many_small_files_are_handed_over_in_batches_and_each_gets_its_own_answer() -> None:
+    from lorakit.pictures.pool import spread
+
+    items = list(range(1700))
+    assert dict(spread(str, items)) == {item: str(item) for item in items}
+
+
 def test_a_wants_without_recipe_keeps_size_rules_silent(root: Path, photo: Photo) -> None:
     photo(root / "10_qb_fox/03.jpg", (300, 225), seed=3)
     assert found(root, replace(CheckSettings("qb_fox"))) == []

@@ -117,3 +117,15 @@ def test_the_slices_find_what_a_plain_comparison_finds() -> None:
 
 def test_equal_hashes_are_paired_with_the_first_alone() -> None:
     assert near_pairs([7, 0, 0, 0]) == [(0, 1, 3), (1, 2, 0), (1, 3, 0)]
+
+
+def test_the_lines_that_are_looked_at_speak_for_all(picture: Image.Image) -> None:
+    grey = picture.resize((600, 600)).convert("L")
+    light = np.asarray(grey, dtype=np.float64)
+    across = light[1:-1, :-2] + light[1:-1, 2:]
+    edges = across + light[:-2, 1:-1] + light[2:, 1:-1] - 4 * light[1:-1, 1:-1]
+    assert measure(grey.convert("RGB")).sharpness == pytest.approx(edges.var(), rel=0.15)
+    steps = np.abs(np.diff(light, axis=1))
+    border, other = steps[:, 7::8].mean(), np.delete(steps, np.s_[7::8], axis=1).mean()
+    wanted = (border + 0.5) / (other + 0.5)
+    assert measure(grey.convert("RGB")).blocks == pytest.approx(wanted, rel=0.05)

@@ -13,6 +13,7 @@ from lorakit.show import say
 
 if TYPE_CHECKING:
     from lorakit.cli.terminal.dataset_target import Target
+    from lorakit.dataset.facts import DatasetFacts
     from lorakit.plan.model import Plan
     from lorakit.recipe.model import Resolved
 
@@ -28,14 +29,17 @@ def say_next(command: str, about: str = "") -> None:
         say(f"Next: {command}" + (f"    # {about}" if about else ""))
 
 
-def next_for_dataset(target: "Target", *, after: str = "") -> tuple[str, str]:
+def next_for_dataset(
+    target: "Target", *, after: str = "", facts: "DatasetFacts | None" = None
+) -> tuple[str, str]:
     """The next command and a word about it. `after`: a step just done that may leave no trace."""
     from lorakit.dataset.build.originals import ORIGINALS
     from lorakit.dataset.build.remembered import PLACE, flagged_in, recropped
     from lorakit.dataset.build.sources import holds_pictures
 
     name, root = shlex.quote(target.typed), target.root
-    trained = [one for one in target.scan().subsets if not one.is_reg] if root.is_dir() else []
+    facts = facts or (target.scan() if root.is_dir() else None)
+    trained = facts.trained if facts else []
     images = sum(len(subset.images) for subset in trained)
     captioned = sum(subset.captioned for subset in trained)
     added = any((root / ORIGINALS).glob("*/*"))

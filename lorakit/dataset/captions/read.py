@@ -18,6 +18,7 @@ CAPTION_SUFFIXES = (".txt", ".caption", ".tags", ".text", ".cap")
 HUGE_CAPTION = 16_384  # bytes
 MOST_CAPTION = 1 << 21
 BOM = "\ufeff"
+CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f]")
 
 
 @dataclass(frozen=True)
@@ -134,7 +135,7 @@ def kohya_caption(path: Path) -> Caption:
         note("caption-blank", what, "Write the caption into the first line.")
     elif filled > 1:
         note("caption-lines", f"has {filled} lines; only the first is used.", "Join them.")
-    if any(ord(c) < 32 and c != "\t" for c in lines[0]):
+    if CONTROL.search(lines[0]):
         note("caption-nul", "control characters in the text.", "Write the caption again.")
     return Caption(path, bom + lines[0], tuple(found))
 

@@ -6,41 +6,39 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from lorakit.config import cache_dir
 from lorakit.dataset.check.model import Look
 from lorakit.memo import Memo
 from lorakit.pictures.open import TooLargeError, opened, orientation, turned, why
 from lorakit.pictures.pool import WorkerDied, spread
-from lorakit.pictures.size import PictureHeader, read_header
 
 if TYPE_CHECKING:
-    import numpy as np
     from PIL import Image
 
-VERSION = 3  # of what a look holds; a change forgets all earlier ones
+VERSION = 4  # of what a look holds; a change forgets all earlier ones
 JPEG_50 = 3688  # the sum of the luminance table that everybody scales
 USUAL = vars(Look())  # what an unremarkable picture shows is not stored
-EDGES = ("top", "bottom", "left", "right")
 
 
 def look(path: Path) -> Look:
     """Decode one image; says what is wrong instead of raising."""
     try:
-        return _decoded(path, read_header(path))
+        return _decoded(path)
     except TooLargeError as error:
         return Look(problem=str(error), bomb=True)
     except Exception as error:  # noqa: BLE001  (a broken file may raise anything in a decoder)
         return Look(problem=why(error))
 
 
-def _decoded(path: Path, header: PictureHeader) -> Look:
-    from lorakit.dataset.check.measures import WORKING_SIDE, measure
+def _decoded(path: Path) -> Look:
+    from lorakit.dataset.check.measures import WORKING_SIDE, border, is_grey, measure
 
     with opened(path) as image:
-        longest = max(image.size)
-        if header.kind == "jpeg" and longest > WORKING_SIDE:
+        width, height = image.size
+        is_jpeg, longest = image.format in {"JPEG", "MPO"}, max(image.size)
+        if is_jpeg and longest > WORKING_SIDE:
             # every byte is still read and checked; only fewer pixels are made of them
             wide, high = (max(1, side * WORKING_SIDE // longest) for side in image.size)
             image.draft(image.mode, (wide, high))
@@ -48,22 +46,22 @@ def _decoded(path: Path, header: PictureHeader) -> Look:
         small = _small(image)
         turn, odd_exif = orientation(image)
         # phones hide a second picture in their JPEGs
-        several = header.kind != "jpeg" and bool(getattr(image, "is_animated", False))
+        several = not is_jpeg and bool(getattr(image, "is_animated", False))
         return replace(
             measure(turned(small, turn)),
-            kind=header.kind,
+            kind="jpeg" if is_jpeg else (image.format or "").lower(),
             mode=image.mode,
-            width=header.width,
-            height=header.height,
-            bits=_bits(path, header, image),
+            width=width,
+            height=height,
+            bits=_bits(path, image),
             orientation=turn,
             odd_exif=odd_exif,
             animated=several,
             transparent=is_transparent(image),
-            grey=_is_grey(small),
+            grey=is_grey(small),
             profile=_profile(image),
-            border=_border(small),
-            jpeg=_jpeg_quality(image),
+            border=border(small),
+            jpeg=_jpeg_quality(image) if is_jpeg else 100,
         )
 
 
@@ -78,17 +76,17 @@ def _small(image: "Image.Image") -> "Image.Image":
 def _jpeg_quality(image: "Image.Image") -> int:
     """By the usual scale, from 1 to 100: the tables' mean against those of quality 50."""
     tables: dict[int, list[int]] = getattr(image, "quantization", None) or {}
-    if image.format not in {"JPEG", "MPO"} or not tables.get(0):
+    if not tables.get(0):
         return 100
     scale = 100 * sum(tables[0]) / JPEG_50
     quality = 5000 / scale if scale > 100 else (200 - scale) / 2
     return max(1, min(100, round(quality)))
 
 
-def _bits(path: Path, header: PictureHeader, image: "Image.Image") -> int:
+def _bits(path: Path, image: "Image.Image") -> int:
     if image.mode.startswith(("I", "F")):
-        return 32 if image.mode in {"I", "F"} and header.kind != "png" else 16
-    if header.kind == "png":
+        return 32 if image.mode in {"I", "F"} and image.format != "PNG" else 16
+    if image.format == "PNG":
         with path.open("rb") as file:
             return max(8, file.read(25)[24])
     return 8
@@ -104,15 +102,6 @@ def is_transparent(image: "Image.Image") -> bool:
     return isinstance(low, (int, float)) and low < 255
 
 
-def _is_grey(small: "Image.Image") -> bool:
-    import numpy as np
-
-    pixels = np.asarray(small, dtype=np.int16)[::4, ::4]
-    total = pixels[:, :, 0] + pixels[:, :, 1] + pixels[:, :, 2]
-    away = [np.abs(3 * pixels[:, :, channel] - total) for channel in range(3)]  # from their mean
-    return bool((np.maximum(np.maximum(away[0], away[1]), away[2]) > 18).mean() < 0.002)
-
-
 def _profile(image: "Image.Image") -> str:
     icc = image.info.get("icc_profile")
     if not icc:
@@ -126,27 +115,6 @@ def _profile(image: "Image.Image") -> str:
     if "srgb" in name.lower().replace(" ", "") or name in {"c2", "uRGB", "c2ci"}:
         return ""
     return name or "unnamed"
-
-
-def _border(small: "Image.Image") -> str:
-    """Edges with a band of one colour: letterboxes, frames, caption strips."""
-    import numpy as np
-
-    pixels = np.asarray(small, dtype=np.int16)
-    if min(pixels.shape[:2]) < 80:
-        return ""
-    across, down = pixels[:, ::2], pixels[::2].swapaxes(0, 1)
-    sides = (across, across[::-1], down, down[::-1])
-    return ", ".join(edge for edge, lines in zip(EDGES, sides, strict=True) if _plain_band(lines))
-
-
-def _plain_band(lines: "np.ndarray[Any, np.dtype[np.int16]]") -> bool:
-    """The first fortieth of the lines holds one colour, and some later line does not."""
-    band = lines[: max(2, -(-len(lines) // 40))]
-    colour = band[0].mean(axis=0)
-    off = abs(band - colour)
-    plain = off.mean() < 1.5 and off.max() < 40
-    return bool(plain and abs(lines[::8] - colour).max() >= 40)
 
 
 def look_at(

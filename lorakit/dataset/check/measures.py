@@ -14,13 +14,18 @@ from PIL import Image
 
 from lorakit.dataset.check.model import Look
 
-Floats = np.ndarray[tuple[int, int], np.dtype[np.float32]]
+Light = np.ndarray[tuple[int, int], np.dtype[np.uint8]]
+Bands = np.ndarray[tuple[int, int, int], np.dtype[np.int16]]
+Pixels = np.ndarray[tuple[int, int, int], np.dtype[np.uint8]]
 Hashes = np.ndarray[tuple[int], np.dtype[np.uint64]]
 Places = np.ndarray[tuple[int], np.dtype[np.int64]]
 
+EDGES = ("top", "bottom", "left", "right")
 TARGET_SIDE = 1024  # of a picture that lacks nothing in resolution
 WORKING_SIDE = 768  # large enough to see motion blur, small enough for a hundred pictures a second
-NEAR, STEP, PLAIN = 2.5, 10.0, 0.6  # levels of 255: one colour, an edge; share of a line
+NEAR, STEP, FAR = 2, 10, 40  # levels of 255: one colour, an edge, another colour
+PLAIN = 0.6  # share of a line that has one colour
+LEVELS = np.arange(256)
 WEIGHTS = {
     "resolution": 0.20,
     "sharpness": 0.30,
@@ -35,29 +40,68 @@ def measure(image: Image.Image) -> Look:
     """Measure an open image, EXIF orientation as the caller left it."""
     grey = image.convert("L")
     grey.thumbnail((WORKING_SIDE, WORKING_SIDE), reducing_gap=2.0)
-    light: Floats = np.asarray(grey, dtype=np.float32)
+    light = np.asarray(grey)
+    bands = _bands(light)
+    sharpness, noise = _texture(bands) if min(light.shape) > 2 else (0.0, 0.0)
     counts = np.array(grey.histogram())  # one pass in C for four measures
-    below, total_pixels = counts.cumsum(), max(1, light.size)
-    low, high = np.searchsorted(below, (0.05 * (light.size - 1), 0.95 * (light.size - 1)), "right")
+    below, size = counts.cumsum(), max(1, light.size)
+    low, high = np.searchsorted(below, np.array([0.05, 0.95]) * (light.size - 1), "right")
     shrunk = image.size != grey.size  # which has smoothed blocks away
     return Look(
         width=image.width,
         height=image.height,
-        sharpness=round(float(_laplacian(light).var()), 2) if min(light.shape) > 2 else 0.0,
-        brightness=round(float(counts @ np.arange(256) / total_pixels / 255), 4),
-        clipped=round(float((counts[:3].sum() + counts[253:].sum()) / total_pixels), 4),
+        sharpness=round(sharpness, 2),
+        brightness=round(float(counts @ LEVELS / size / 255), 4),
+        clipped=round(float((below[2] + size - below[252]) / size), 4),
         contrast=round(float((high - low) / 255), 4),
-        noise=round(_noise(light), 3),
-        blocks=1.0 if shrunk else round(_blocks(light), 3),
-        dhash=dhash(image),
+        noise=round(noise, 3),
+        blocks=1.0 if shrunk else round(_blocks(bands), 3),
+        dhash=dhash(grey),
         bars=round(_bars(light), 3),
     )
 
 
 def dhash(image: Image.Image) -> int:
     """64 bits, one per neighbour in a 9x8 thumbnail: survives scaling, not cropping."""
-    small = np.asarray(image.convert("L").resize((9, 8), resample=3), dtype=np.int16)  # 3: bicubic
+    grey = image if image.mode == "L" else image.convert("L")
+    small = np.asarray(grey.resize((9, 8), Image.Resampling.BOX))
     return int.from_bytes(np.packbits(small[:, 1:] > small[:, :-1]).tobytes(), "big")
+
+
+def is_grey(image: Image.Image) -> bool:
+    """Hardly a pixel where a channel is far off the mean of all three."""
+    size = (max(1, image.width // 4), max(1, image.height // 4))
+    pixels = np.asarray(image.resize(size, Image.Resampling.NEAREST)).astype(np.int16)
+    red, green, blue = pixels.reshape(-1, 3).T
+    spread = np.maximum(np.maximum(red, green), blue) - np.minimum(np.minimum(red, green), blue)
+    return bool(np.count_nonzero(spread > 10) < 0.002 * spread.size)
+
+
+def border(image: Image.Image) -> str:
+    """Edges with a band of one colour: letterboxes, frames, caption strips."""
+    wide, high = image.size
+    if min(wide, high) < 80:
+        return ""
+    lines = ((0, 0, wide, 1), (0, high - 1, wide, high), (0, 0, 1, high), (wide - 1, 0, wide, high))
+    even = [edge for edge, box in zip(EDGES, lines, strict=True) if _is_even(image.crop(box))]
+    if not even:
+        return ""  # most pictures: nothing more is looked at
+    pixels: Pixels = np.asarray(image)
+    across, down = pixels[:, ::2], pixels[::2].swapaxes(0, 1)
+    sides = {"top": across, "bottom": across[::-1], "left": down, "right": down[::-1]}
+    return ", ".join(edge for edge in even if _is_framed(sides[edge]))
+
+
+def _is_even(line: Image.Image) -> bool:
+    return all(high - low < 2 * FAR for low, high in line.getextrema())
+
+
+def _is_framed(lines: Pixels) -> bool:
+    """The first fortieth of the lines holds one colour, and some later line does not."""
+    colour = lines[0].mean(axis=0)
+    off = np.abs(lines[: max(2, -(-len(lines) // 40))] - colour)
+    plain = off.max() < FAR and off.mean() < 1.5
+    return bool(plain and np.abs(lines[::8] - colour).max() >= FAR)
 
 
 def near_pairs(hashes: Sequence[int], *, within: int = 5) -> list[tuple[int, int, int]]:
@@ -120,56 +164,64 @@ def _ramp(value: float, low: float, high: float) -> float:
     return float(100 * min(1.0, max(0.0, (value - low) / (high - low))))
 
 
-def _laplacian(light: Floats) -> Floats:
-    across = light[1:-1, :-2] + light[1:-1, 2:]
-    down = light[:-2, 1:-1] + light[2:, 1:-1]
-    return across + down - 4 * light[1:-1, 1:-1]
+def _bands(light: Light) -> Bands:
+    """Every third strip of 18 lines, which says as much as all; whole numbers, so it is exact."""
+    deep = min(18, len(light))
+    places = range(0, len(light) - deep + 1, 48)
+    return np.stack([light[at : at + deep] for at in places]).astype(np.int16)
 
 
-def _noise(light: Floats) -> float:
-    """Grain: second differences, which blank edges and slopes, in the flattest tiles."""
-    if min(light.shape) < 34:
-        return 0.0
-    rough = light[:-2] - 2 * light[1:-1] + light[2:]
-    rough = np.abs(rough[:, :-2] - 2 * rough[:, 1:-1] + rough[:, 2:])
-    height, width = (side // 16 * 16 for side in rough.shape)
-    tiles = rough[:height, :width].reshape(height // 16, 16, width // 16, 16).mean(axis=(1, 3))
+def _texture(bands: Bands) -> tuple[float, float]:
+    """Sharpness: the variance of the Laplacian. Grain: second differences both ways, which blank
+    edges and slopes, in the flattest tiles.
+    """
+    across = bands[:, 1:-1, :-2] - 2 * bands[:, 1:-1, 1:-1] + bands[:, 1:-1, 2:]
+    down = bands[:, :-2] - 2 * bands[:, 1:-1] + bands[:, 2:]
+    edges = (across + down[:, :, 1:-1]).astype(np.float32).ravel()
+    sharpness = float(np.square(edges).mean() - edges.mean() ** 2)
+    wide = (bands.shape[2] - 2) // 16
+    if bands.shape[1] < 18 or wide < 2:
+        return sharpness, 0.0
+    rough = np.abs(down[:, :, :-2] - 2 * down[:, :, 1:-1] + down[:, :, 2:])
+    lines = rough.sum(axis=1, dtype=np.int32)[:, : 16 * wide]
+    tiles = np.sort(lines.reshape(-1, 16).sum(axis=1)) / 256
     # a second difference of white noise has 6 times its variance in each direction; sqrt(pi/2)
     # turns mean deviation into deviation
-    return float(np.quantile(tiles, 0.25) * np.sqrt(np.pi / 2) / 6)
+    return sharpness, float(tiles[len(tiles) // 4] * np.sqrt(np.pi / 2) / 6)
 
 
-def _blocks(light: Floats) -> float:
+def _blocks(bands: Bands) -> float:
     """JPEG's 8-pixel grid: the mean step across its borders over the mean step everywhere else."""
-    steps = np.abs(np.diff(light, axis=1))
-    if steps.shape[1] < 32:
+    steps = np.abs(bands[:, :, 1:] - bands[:, :, :-1]).mean(axis=(0, 1), dtype=np.float32)
+    if len(steps) < 32:
         return 1.0
-    border = np.zeros(steps.shape[1], dtype=bool)
+    border = np.zeros(len(steps), dtype=bool)
     border[7::8] = True
-    return float((steps[:, border].mean() + 0.5) / (steps[:, ~border].mean() + 0.5))
+    return float((steps[border].mean() + 0.5) / (steps[~border].mean() + 0.5))
 
 
-def _bars(light: Floats) -> float:
+def _bars(light: Light) -> float:
     """Bands of one colour with a straight end, words in them or not; no plain background."""
     down, across = light, light.T
     ends = (_band(down), _band(down[::-1])), (_band(across), _band(across[::-1]))
     return float(max(min(0.95, sum(pair)) for pair in ends))
 
 
-def _band(lines: Floats) -> float:
+def _band(lines: Light) -> float:
     """The share of the lines, from the first on, that the longest such band takes."""
     count = len(lines)
     first = lines[: max(1, count // 100)]
-    if count < 64 or _plain(first, np.median(first)).mean() < PLAIN:
+    colour = int(np.sort(first, axis=None)[first.size // 2])
+    if count < 64 or _plain(first, colour) < PLAIN:
         return 0.0  # most pictures: nothing more is looked at
-    steps = np.abs(np.diff(lines[: count // 2], axis=0)) > STEP
+    steps = np.abs(np.diff(lines[: count // 2].astype(np.int16), axis=0)) > STEP
     for end in np.flatnonzero(steps.mean(axis=1) > PLAIN)[::-1]:
-        band = lines[: end + 1]
-        if _plain(band[:: 1 + end // 64], np.median(first)).mean() > PLAIN:
+        if _plain(lines[: end + 1 : 1 + end // 64], colour) > PLAIN:
             return float((end + 1) / count)
     return 0.0
 
 
-def _plain(lines: Floats, colour: np.floating) -> np.ndarray[tuple[int, int], np.dtype[np.bool_]]:
-    found: np.ndarray[tuple[int, int], np.dtype[np.bool_]] = np.abs(lines - colour) <= NEAR
-    return found
+def _plain(lines: Light, colour: int) -> float:
+    """The share of the pixels that have this colour."""
+    near = (lines >= max(0, colour - NEAR)) & (lines <= min(255, colour + NEAR))
+    return float(np.count_nonzero(near) / lines.size)
