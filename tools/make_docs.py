@@ -1,5 +1,5 @@
-"""Rewrite what is generated: docs/failures.md, and in README.md the commands and the faults that
-`lorakit plan` reports about a bad recipe.
+"""Rewrite what is generated: docs/failures.md, the table of docs/trainers.md, and in README.md the
+commands and the faults that `lorakit plan` reports about a bad recipe.
 
 examples:
     python tools/make_docs.py [--check]
@@ -19,6 +19,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from trainers_table import table
+
 from lorakit import tomllib
 from lorakit.events import Event
 from lorakit.run.watch.alarms import Alarms
@@ -26,6 +28,7 @@ from lorakit.run.watch.alarms import Alarms
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
 FAILURES = ROOT / "docs" / "failures.md"
+TRAINERS = ROOT / "docs" / "trainers.md"
 TEXTS = ROOT / "tests" / "run" / "failures.toml"
 GROUPS = {
     "Memory": ("gpu-memory", "mps-memory", "host-memory", "killed", "shared-memory", "worker-died"),
@@ -134,7 +137,10 @@ def main() -> int:
     args = parser.parse_args()
     readme = README.read_text(encoding="utf-8")
     fresh = {
-        README: filled(filled(readme, "help", said("lorakit", "--help")), "faults", faults()),
+        README: filled(
+            filled(readme, "help", fenced(said("lorakit", "--help"))), "faults", fenced(faults())
+        ),
+        TRAINERS: filled(TRAINERS.read_text(encoding="utf-8"), "trainers", table()),
         FAILURES: failures(),
     }
     stale = [
@@ -225,10 +231,14 @@ def fed(losses: list[float], *, validate: bool = False, slow_from: int = 10**9) 
 
 
 def filled(text: str, name: str, content: str) -> str:
-    block = f"<!-- {name}:begin -->\n```\n{content.strip()}\n```\n<!-- {name}:end -->"
+    block = f"<!-- {name}:begin -->\n{content}\n<!-- {name}:end -->"
     return re.sub(
         rf"<!-- {name}:begin -->.*?<!-- {name}:end -->", lambda _: block, text, flags=re.DOTALL
     )
+
+
+def fenced(content: str) -> str:
+    return f"```\n{content.strip()}\n```"
 
 
 def said(*words: str, folder: Path = ROOT) -> str:

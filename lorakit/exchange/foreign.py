@@ -129,6 +129,8 @@ def _off(flat: Mapping[str, Any], family: str) -> dict[str, str]:
         off |= dict.fromkeys(heads, "no samples are drawn there.")
     if not flat.get("train.ema_config.use_ema"):
         off["train.ema_config."] = "no average is kept there."
+    frames = (key for key, one in flat.items() if key.endswith(".num_frames") and one == 1)
+    off |= dict.fromkeys(frames, "a picture is one frame.")
     about = FAMILIES.get(family)
     usual = (
         {"guidance_scale": about.sample_scale, "sample_steps": about.sample_steps} if about else {}

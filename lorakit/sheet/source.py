@@ -68,10 +68,11 @@ class Source:
 
 
 def read_source(run_dir: Path) -> Source:
-    """From what the training script read; the family's name from the record."""
-    settings = _toml(run_dir / "train.toml")
+    """From the record, and from train.toml where that says no settings."""
+    record = read_record(run_dir)
+    family, said = record.family, record.settings.get("train", {})
+    settings = {key: one.value for key, one in said.items()} or _toml(run_dir / "train.toml")
     name = str(settings.get("output_name") or run_dir.parent.name)
-    family = read_record(run_dir).family
     rows, seed = _prompts(run_dir / "prompts.toml", settings, family)
     return Source(
         run_dir=run_dir,

@@ -46,7 +46,7 @@ class Work:
 
     run_dir: Path
     family: str
-    settings: Mapping[str, Any]  # as in train.toml
+    settings: Mapping[str, Any]  # what the script gets
     output_dir: Path
     output_name: str
 
@@ -110,8 +110,8 @@ class Trainer(ABC):
     def files(
         self, options: Options, settings: Section, facts: DatasetFacts
     ) -> tuple[dict[str, str], list[Fault]]:
-        """The texts that the scripts read, by their names in the run's folder; `settings` as in
-        train.toml. What cannot be said in their format is a fault.
+        """The texts that the scripts read, by their names in the run's folder; `settings` as it
+        gets them. What cannot be said in their format is a fault.
         """
         return run_files.files(options, settings, facts)
 
@@ -189,7 +189,7 @@ class Trainer(ABC):
         return None
 
     def continuation(self, _at: Paused, _settings: Mapping[str, Any]) -> Continuation | None:
-        """How it is made to go on there, `settings` as in train.toml; None where it does so by
+        """How it is made to go on there, `settings` as it gets them; None where it does so by
         itself (RESUMES_EXACTLY).
         """
         return None

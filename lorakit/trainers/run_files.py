@@ -34,17 +34,14 @@ SMALLEST = 64  # side of a sample
 
 
 def settings_for(options: Options) -> Section:
-    """What train.toml will say: only options the script has, floats where it wants floats,
-    resolution as the text it insists on.
+    """What the script gets: only options it has, floats where it wants floats, resolution as the
+    text it insists on.
     """
     known = options.known
     return {
         key: Setting(_typed(options, known[key], setting.value), setting.source)
         for key, setting in options.resolved.train.items()
-        if key in known
-        and not known[key].of_dataset
-        and setting.value is not None
-        and setting.value != ""
+        if key in known and setting.value is not None and setting.value != ""
     }
 
 
@@ -76,7 +73,8 @@ def composed(makers: Makers, faults: list[Fault]) -> tuple[dict[str, str], list[
 
 
 def train_toml(options: Options, settings: Section) -> str:
-    meant = {key: setting.value for key, setting in settings.items()}
+    known = options.known
+    meant = {key: one.value for key, one in settings.items() if not known[key].of_dataset}
     recipe = options.resolved.file.name
     head = f"# Written by lorakit from {recipe}. Edit the recipe, not this file.\n"
     return proven("train.toml", head + table_text(meant), meant)

@@ -304,6 +304,8 @@ def test_a_recipe_of_ai_toolkits_goes_out_and_in_as_the_same_plan(
     assert ours["config"] == {**theirs["config"], "name": "again"}
     assert second.commands == first.commands and second.steps.formula == first.steps.formula
     assert (second.resolved.family, second.resolved.trigger) == (family, "maya_char")
+    refused = {one.rule for one in second.faults if one.severity == "error"}
+    assert refused <= {one.rule for one in first.faults}
     assert "said again" not in capsys.readouterr().out
 
 

@@ -20,7 +20,9 @@ PAGES = {
     "flux2": 'base = "b.safetensors"',
     "qwen-image-edit": 'base = "b.safetensors"',
     "flux-kontext-aitk": 'base = "models/kontext"',
+    "qwen-image-edit-aitk": 'base = "models/edit"',
 }
+ARCHS = {"flux-kontext-aitk": "flux_kontext", "qwen-image-edit-aitk": "qwen_image_edit_plus"}
 
 
 def plan(root: Path, page: str, said: str = 'control_directory = "before"', train: str = "") -> Plan:  # fmt: skip
@@ -50,10 +52,10 @@ def test_pairs_by_name_are_planned(pairs: Path, page: str) -> None:
     planned = plan(pairs, page)
     assert told(planned) == ""
     place = str(pairs / "before")
-    if page == "flux-kontext-aitk":
+    if page in ARCHS:
         (process,) = yaml.safe_load(planned.files["ai-toolkit.yaml"])["config"]["process"]
         assert process["datasets"][0]["control_path"] == place
-        assert process["model"]["arch"] == "flux_kontext"
+        assert process["model"]["arch"] == ARCHS[page]
         return
     (table,) = toml.loads(planned.files["dataset.toml"])["datasets"]
     assert table["control_directory"] == place

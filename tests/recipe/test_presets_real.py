@@ -15,6 +15,7 @@ from lorakit.machine import Gpu, Machine
 from lorakit.plan.make import make_plan
 from lorakit.recipe import presets
 from lorakit.recipe.resolve import resolve
+from lorakit.trainers.table import trainer
 
 PROBE = Path(__file__).with_name("scripts_probe.py")
 CARD = Machine("Linux", "x86_64", 8, 64 << 30, (Gpu("a card", 48 << 30),))
@@ -33,13 +34,14 @@ def small_project(root: Path) -> None:
 
 
 def written_plan(root: Path, preset: str) -> tuple[str, str]:
-    """The script's module and the train.toml of a plan that is written out."""
+    """The script's module, and the file that it reads, of a plan that is written out."""
     recipe = root / "recipes" / f"{preset}.toml"
     recipe.parent.mkdir(exist_ok=True)
-    family = presets.read(preset).family
+    page = presets.read(preset)
+    about = FAMILIES[page.family].by(page.trainer)
     lines = "".join(
         f'{weight.key} = "{weight.key}.safetensors"\n'
-        for weight in FAMILIES[family].weights
+        for weight in about.weights
         if weight.required
     )
     recipe.write_text(
@@ -52,13 +54,13 @@ def written_plan(root: Path, preset: str) -> tuple[str, str]:
     run_dir.mkdir(parents=True)
     for name, text in plan.files.items():
         (run_dir / name).write_text(text, encoding="utf-8")
-    return FAMILIES[family].script.removesuffix(".py"), str(run_dir / "train.toml")
+    return about.script.removesuffix(".py"), str(run_dir / trainer(page.trainer).CONFIG)
 
 
-def asked(root: Path, trainer: str, *words: str) -> tuple[dict[str, str], set[str]]:
+def asked(root: Path, who: str, *words: str) -> tuple[dict[str, str], set[str]]:
     """What its scripts said to the pages of a trainer, and the pages."""
     small_project(root)
-    own = [name for name in presets.names() if presets.read(name).trainer == trainer]
+    own = [name for name in presets.names() if presets.read(name).trainer == who]
     cases = {name: written_plan(root, name) for name in own}
     (root / "cases.json").write_text(json.dumps(cases), encoding="utf-8")
     done = subprocess.run(
@@ -92,4 +94,13 @@ def test_every_preset_of_musubi_passes_its_scripts_own_parsing_and_schema(
     # Wan's script reads the precision out of its weights before anything else.
     weights(tmp_path / "base.safetensors", {"blocks.0.cross_attn.k.weight": ("BF16", (4, 4))})
     answers, pages = asked(tmp_path, "musubi", os.environ["LORAKIT_MUSUBI_PYTHON"], probe)
+    assert answers == dict.fromkeys(pages, "")
+
+
+@pytest.mark.real
+def test_every_preset_of_ai_toolkit_passes_its_own_loader_which_knows_every_key(
+    ai_toolkit: Path, tmp_path: Path
+) -> None:
+    python, probe = os.environ["LORAKIT_AI_TOOLKIT_PYTHON"], PROBE.with_name("ai_toolkit_load_probe.py")  # fmt: skip
+    answers, pages = asked(tmp_path, "ai-toolkit", python, str(probe), str(ai_toolkit))
     assert answers == dict.fromkeys(pages, "")

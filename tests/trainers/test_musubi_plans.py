@@ -16,10 +16,14 @@ from lorakit.dataset.facts import DatasetFacts
 from lorakit.dataset.scan import scan
 from lorakit.errors import Fault
 from lorakit.machine import Machine
-from lorakit.plan.make import make_plans
+from lorakit.plan.make import make_plan, make_plans
+from lorakit.proof.lock import options_of
 from lorakit.recipe.model import Resolved, Setting
 from lorakit.recipe.options import Options
 from lorakit.recipe.resolve import resolve
+from lorakit.report import gallery
+from lorakit.runs.images import images_of, write_images
+from lorakit.runs.opening import opening_record
 from lorakit.trainers.base import Command, Start, Work
 from lorakit.trainers.continuation import Paused
 from lorakit.trainers.musubi import caches, run_files
@@ -169,6 +173,30 @@ def test_what_its_grammar_cannot_say_or_would_leave_out_silently_is_refused(tmp_
     _, faults = written(tmp_path, case)
     assert {fault.rule for fault in faults} == {"musubi-subset", "musubi-no-caption"}
     assert any("000.png" in fault.what for fault in faults)
+
+
+def test_what_stands_in_its_dataset_file_is_in_the_record_the_lock_and_the_report_too(
+    tmp_path: Path,
+) -> None:
+    folder(tmp_path / "data/10_maya_char", [(64, 32), (32, 32)])
+    case = recipe(
+        tmp_path,
+        {**GOOD, "resolution": "64", "train_batch_size": 1},
+        family="zimage",
+        trainer="musubi",
+    )
+    plan = make_plan(case, run_dir=tmp_path / "runs/maya/1", machine=CUDA)
+    record = opening_record(plan)
+    said = {key: record.value(key) for key in ("resolution", "enable_bucket", "train_batch_size")}
+    assert said == {"resolution": "64,64", "enable_bucket": True, "train_batch_size": 1}
+    assert said.items() <= options_of(plan).items()
+    assert not said.keys() & toml.loads(plan.files["train.toml"]).keys()
+    plan.run_dir.mkdir(parents=True)
+    write_images(plan.run_dir, images_of(plan))
+    page = gallery.dataset(plan.run_dir, record)
+    ours = {f"bucket {one.width} × {one.height}, 1 image" for one in plan.steps.buckets}
+    assert len(ours) == 2
+    assert {one for one in ours if one in page} == ours
 
 
 def test_brackets_in_the_way_to_its_caches_are_refused(tmp_path: Path) -> None:
