@@ -43,6 +43,7 @@ class SweepPoint(Part):
     file: str = ""
     settings: Mapping[str, object] = field(default_factory=dict)
     sha256: str = ""
+    asked: tuple[str, ...] = rare(())  # of a search: KEY=VALUE, as it was drawn
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,8 @@ class Sweep(Part):
     recipe: str = ""
     made: str = ""
     vary: tuple[str, ...] = ()
-    seed: int | None = rare(None)  # of --random
+    seed: int | None = rare(None)  # of --random or --search
+    search: int = rare(0)  # points in all that --search wants
     points: tuple[SweepPoint, ...] = ()
 
     @property
@@ -84,7 +86,7 @@ class PointResult:
 
 
 def plan_points(
-    recipe: Path, name: str, said: Sequence[Sequence[str]], sets: Sequence[str] = ()
+    recipe: Path, name: str, said: Sequence[Sequence[str]], sets: Sequence[str] = (), first: int = 1
 ) -> list[PlannedPoint]:
     """Plan every point, or say what is wrong with all of them; nothing is written."""
     private = [text.partition("=")[0] for text in sets if is_private_set(text)]
@@ -96,7 +98,7 @@ def plan_points(
     faults: dict[str, Fault] = {}
     planned: list[PlannedPoint] = []
     width = len(str(len(said)))
-    for number, words in enumerate(said, 1):
+    for number, words in enumerate(said, first):
         point = f"{name}-{number:0{max(2, width)}}"
         try:
             one, found = _planned(recipe, name, point, [*sets, *words], words)
@@ -127,7 +129,8 @@ def _planned(
     head = f"{name}, of the sweep {sweep} over {origin}: {about}"
     text = recipe_with(document, {("name",): name, **values}, head)
     digest = hashlib.sha256(text.encode()).hexdigest()
-    return PlannedPoint(SweepPoint(name, f"{name}.toml", settings, digest), text, plans), found
+    point = SweepPoint(name, f"{name}.toml", settings, digest, tuple(words))
+    return PlannedPoint(point, text, plans), found
 
 
 def _value(resolved: Resolved, text: str) -> tuple[KeyPath, Any]:
@@ -153,25 +156,30 @@ def write_sweep(
     planned: Sequence[PlannedPoint],
     *,
     seed: int | None = None,
+    search: int = 0,
     locked: bool = False,
 ) -> Path:
     """The folder must be new; the manifest comes last, so that half a sweep is none."""
     root = root_of(recipe.absolute())
     origin = below(recipe.absolute(), root)
     points = tuple(one.point for one in planned)
-    sweep = Sweep(name=name, recipe=origin, made=now(), vary=tuple(vary), seed=seed, points=points)
+    sweep = Sweep(SCHEMA, name, origin, now(), tuple(vary), seed, search, points)
     folder = root / FOLDER / name
     if folder.exists():
         raise RecipeError(
             f"{folder} is there already, and is left as it is.", hint="Choose another --name."
         )
+    write_points(folder, planned, locked=locked)
+    write_new(folder / MANIFEST, sweep.as_text())
+    return folder
+
+
+def write_points(folder: Path, planned: Sequence[PlannedPoint], *, locked: bool) -> None:
     for one in planned:
         path = folder / one.point.file
         write_new(path, one.text)
         if locked:
             write_new(lock_path(path), text_of(lock_of_all(plans_now(path), quick=True)))
-    write_new(folder / MANIFEST, sweep.as_text())
-    return folder
 
 
 def find_sweep(word: str, root: Path) -> Path:
@@ -256,19 +264,27 @@ def _result(root: Path, point: SweepPoint) -> PointResult:
     )
 
 
+MEASURES = {
+    "judged": "the judge's number",
+    "held_out": "held-out loss",
+    "loss": "training loss (which says little about pictures)",
+}
+
+
+def measure_of(done: Sequence[PointResult]) -> str:
+    """The best one that all of them have."""
+    held = (key for key in MEASURES if all(getattr(one, key) is not None for one in done))
+    return next(held, "loss")
+
+
 def best(results: Sequence[PointResult]) -> tuple[PointResult | None, str]:
     """The best finished point by the best measure that all of them have, and how it was told."""
     done = [one for one in results if one.state == "done"]
-    measures = {
-        "judged": "the judge's number",
-        "held_out": "held-out loss",
-        "loss": "training loss (which says little about pictures)",
-    }
-    for key, words in measures.items():
-        known = [(getattr(one, key), one) for one in done]
-        if done and all(value is not None for value, _ in known):
-            value, first = min(known, key=lambda pair: pair[0])
-            ties = sum(value == other for other, _ in known) - 1
-            also = f"; {counted(ties, 'other')} equal" if ties else ""
-            return first, f"lowest {words} of {counted(len(done), 'finished point')}{also}"
-    return None, ""
+    key = measure_of(done)
+    values = [getattr(one, key) for one in done]
+    if not done or None in values:
+        return None, ""
+    ties = values.count(min(values)) - 1
+    also = f"; {counted(ties, 'other')} equal" if ties else ""
+    told = f"lowest {MEASURES[key]} of {counted(len(done), 'finished point')}{also}"
+    return done[values.index(min(values))], told

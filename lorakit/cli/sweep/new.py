@@ -4,19 +4,23 @@ lorakit sweep recipes/maya.toml --vary network_dim=8,16,32 --vary learning_rate=
 lorakit sweep maya --vary network_dim=8,16 --vary network_alpha=4,8 --zip   # 8 with 4, 16 with 8
 lorakit sweep maya --vary learning_rate=5e-5,1e-4,2e-4 --vary seed=1,2,3 --random 4
 lorakit sweep maya --vary train.optimizer_type=AdamW,Lion --name optimisers --lock
+lorakit sweep maya --vary learning_rate=1e-5..1e-3 --vary network_dim=8,16,32 --search 30
 lorakit sweep maya --vary network_dim=8,16 --dry-run
 
 Every point is planned first; where one has a fault, nothing is written. A value with commas of its
 own stands in quotes or brackets: --vary 'resolution="512,768","768,768"'. The points are recipes
-like any other: read them, change them, train one alone.
+like any other: read them, change them, train one alone. --search writes the first of them, and
+`lorakit sweep run` asks Optuna for each next one by what came out of those before.
 """
 
 import shlex
+from itertools import islice
 
 from lorakit.cli.terminal.arguments import A_RECIPE, Arguments, Parser
 from lorakit.cli.terminal.meant import recipe_path
 from lorakit.cli.terminal.next_step import say_next
 from lorakit.engines.points import combinations, read_variations
+from lorakit.engines.search import FIRST, TRIES, Search
 from lorakit.engines.sweep import plan_points, write_sweep
 from lorakit.errors import counted
 from lorakit.plan.make import faults_of
@@ -30,7 +34,10 @@ def add_arguments(parser: Parser) -> None:
     parser.many("--set", "KEY=VALUE", about, dest="sets")
     parser.flag("--zip", "values side by side, not all with all", dest="zipped")
     parser.number("--random", "N", "N of the combinations, drawn by --seed", default=0)
-    parser.number("--seed", "N", "of --random (default: 0)", default=0)
+    parser.number("--seed", "N", "of --random and --search (default: 0)", default=0)
+    about = "Optuna asks for N points in all; a key may have a range, LOW..HIGH"
+    parser.number("--search", "N", about, default=0)
+    parser.number("--at-once", "N", "first points of a search (default: 10)", default=FIRST)
     parser.value("--name", "NAME", "of the folder (default: RECIPE-sweep)")
     parser.flag("--lock", "a lock beside every recipe; hashes what it reads")
     parser.flag("--dry-run", "plan and show the points, write nothing")
@@ -39,9 +46,12 @@ def add_arguments(parser: Parser) -> None:
 def run(args: Arguments) -> None:
     recipe = recipe_path(args.recipe)
     name = args.name or f"{recipe.stem}-sweep"
-    said = combinations(
-        read_variations(args.vary), zipped=args.zipped, random=args.random, seed=args.seed
-    )
+    varied = read_variations(args.vary)
+    if args.search:
+        first = min(args.search, args.at_once)
+        said = [*islice(Search(varied, args.seed).draw(first + TRIES), first)]
+    else:
+        said = combinations(varied, zipped=args.zipped, random=args.random, seed=args.seed)
     planned = plan_points(recipe, name, said, args.sets)
     faults = faults_of(plan for one in planned for plan in one.plans)
     say_faults(fault for fault in faults if fault.severity == "warning")
@@ -54,7 +64,8 @@ def run(args: Arguments) -> None:
     if args.dry_run:
         say(f"{counted(len(planned), 'point')}; nothing was written.")
         return
-    seed = args.seed if args.random else None
-    folder = write_sweep(recipe, name, args.vary, planned, seed=seed, locked=args.lock)
+    seed = args.seed if args.random or args.search else None
+    how = {"seed": seed, "search": args.search, "locked": args.lock}
+    folder = write_sweep(recipe, name, args.vary, planned, **how)
     say(f"wrote {counted(len(planned), 'recipe')} into {folder}")
     say_next(f"lorakit sweep run {shlex.quote(name)}")

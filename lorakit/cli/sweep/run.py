@@ -5,6 +5,7 @@ lorakit sweep run maya-sweep --halving         # at 25 and 50 % the worst third 
 lorakit sweep run maya-sweep --halving --rungs 20,40,60
 lorakit sweep run maya-sweep --on slurm --sbatch "--partition=gpu --gres=gpu:1 --time=4:00:00"
 lorakit sweep run maya-sweep --on sky --bucket my-loras
+lorakit sweep run maya-search --at-once 4 --on slurm     # of a search: what waits at a time
 lorakit sweep run maya-sweep --only maya-sweep-03       # what a task of the array does
 
 What is done is not trained again, what was cut off goes on, and a point that somebody else has
@@ -27,6 +28,7 @@ from lorakit.cli.terminal.next_step import say_next
 from lorakit.cli.terminal.screen import screen
 from lorakit.cli.train import provide_weights, tasks_for_sky, train_one
 from lorakit.engines import halving
+from lorakit.engines.search import ENDED, ask_points
 from lorakit.engines.slurm import submit
 from lorakit.engines.sweep import PointResult, Sweep, edited, require_plannable, results_of
 from lorakit.errors import LorakitError, counted, raise_on_errors
@@ -44,6 +46,8 @@ def add_arguments(parser: Parser) -> None:
     parser.choice("--on", ("local", "slurm", "sky"), "where (default: local)", default="local")
     parser.value("--sbatch", "WORDS", "sbatch's options, with --on slurm")
     parser.value("--bucket", "NAME", "where results go, with --on sky: a task file for each point")
+    about = "of a search: points that wait or run at a time (default: 1)"
+    parser.number("--at-once", "N", about, default=1)
     parser.value("--only", "POINT", "one point: begin it, or go on with it")
     queue_run.add_arguments(parser)
 
@@ -65,6 +69,12 @@ def run(args: Arguments) -> int:
     say_faults(faults)
     if args.only:
         return _one(folder, [one for one in results if one.point.name == args.only], args)
+    if sweep.search:
+        if args.halving or args.rungs:
+            raise LorakitError("A search asks for its points one after another; it has no rungs.")
+        sweep = ask_points(folder, args.at_once)
+        results = results_of(folder.parents[1], sweep)
+        say(f"{counted(len(results), 'point')} of {sweep.search} asked for")
     for one in results:
         if one.state == "failed":
             say(f"{one.point.name} has failed; lorakit explain {one.point.name} says why")
@@ -77,6 +87,26 @@ def run(args: Arguments) -> int:
         return 0
     if args.halving or args.rungs:
         return _halved(folder, sweep, args)
+    code = _searched(folder, args) if sweep.search else _here(folder, results, args)
+    say_next(f"lorakit sweep table {shlex.quote(sweep.name)}")
+    return code
+
+
+def _searched(folder: Path, args: Arguments) -> int:
+    """Ask, train, ask again, until nothing has come to an end in between."""
+    code, before = 0, None
+    while code != STOPPED:
+        results = results_of(folder.parents[1], ask_points(folder, args.at_once))
+        ended = [one.point.name for one in results if one.state in ENDED]
+        if ended == before:
+            break
+        before = ended
+        code = max(code, _here(folder, results, args))
+    return code
+
+
+def _here(folder: Path, results: list[PointResult], args: Arguments) -> int:
+    """What was cut off goes on, and what nobody has begun goes through the queue."""
     code = 0
     for one in results:
         if one.state in halving.GOES_ON and one.run_dir:
@@ -89,9 +119,7 @@ def run(args: Arguments) -> int:
     for point in waiting:
         item = queue.add(Path.cwd(), folder / point.file, once=True)
         say(f"queued as {item.number}: {item.recipe}")
-    code = max(code, queue_run.run(args) if waiting else 0)
-    say_next(f"lorakit sweep table {shlex.quote(sweep.name)}")
-    return code
+    return max(code, queue_run.run(args) if waiting else 0)
 
 
 def _on_slurm(folder: Path, sweep: Sweep, results: list[PointResult], args: Arguments) -> None:
