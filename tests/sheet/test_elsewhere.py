@@ -240,12 +240,9 @@ def test_an_exported_workflow_is_taken_with_the_loader_that_has_ours(run_dir: Pa
         "sampler_name": "euler",
         "scheduler": "normal",
     }
-    loader = {
-        "class_type": "LoraLoader",
-        "inputs": {**graph["2"]["inputs"], "model": ["2", 0], "clip": ["2", 1]},
-    }
-    loader["inputs"]["lora_name"] = "maya.safetensors"
-    graph["7"]["inputs"]["model"], graph["10"] = ["10", 0], loader
+    ours = {"lora_name": "maya.safetensors", "model": ["2", 0], "clip": ["2", 1]}
+    graph["10"] = {"class_type": "LoraLoader", "inputs": graph["2"]["inputs"] | ours}
+    graph["7"]["inputs"]["model"] = ["10", 0]
     Path("mine.json").write_text(json.dumps(graph))
     program = comfy(run_dir)
     assert sheet(program, "--workflow", "mine.json") == 0
