@@ -29,6 +29,7 @@ COMMANDS = {
     "sheet": "a grid of pictures: checkpoint x strength x prompt",
     "deploy": "put a LoRA where A1111, ComfyUI or diffusers looks",
     "undeploy": "take it away from there again",
+    "publish": "a LoRA with its model card and pictures: to the hub, or as a folder",
     "import": "a recipe of somebody's config, command or LoRA",
     "export": "a folder that trains a recipe without lorakit",
     "inspect": "what a LoRA file is, and what its numbers say",
