@@ -25,6 +25,8 @@ from lorakit.embedded.models.unet import UNet
 from lorakit.embedded.models.vae import VAE
 from lorakit.embedded.models.weights import Layout, same_names
 from lorakit.files import write_atomic
+from lorakit.toml_text import document_text
+from lorakit.trainers.prompt_line import read_prompt
 
 CLIP: dict[str, Any] = {
     "hidden_size": 32,
@@ -367,6 +369,13 @@ def _index(folder: Path, pipeline: str, scheduler: Mapping[str, Any]) -> None:
     parts["scheduler"] = ["diffusers", scheduler["_class_name"]]
     _json(folder / "scheduler" / "scheduler_config.json", scheduler)
     _json(folder / "model_index.json", parts)
+
+
+def prompts_toml(path: Path, *lines: str) -> Path:
+    """Prompts in lines as kohya's text files have them, in the format that plans write."""
+    subsets = [read_prompt(line, {})[0] for line in lines]
+    path.write_text(document_text({"prompt": {"subset": subsets}}), encoding="utf-8")
+    return path
 
 
 def _json(path: Path, value: Mapping[str, Any]) -> None:

@@ -198,7 +198,7 @@ def truths(case: Case, run_dir: Path, cells: Sequence[dict[str, Any]]) -> list[d
     jobs = [{"prompt": words, "seed": 400_000 + n, **size} for n, (words, _) in enumerate(wanted)]
     found = []
     for cell in cells:
-        with studio.wearing(str(run_dir / "output" / cell["checkpoint"]), cell["strength"]):
+        with studio.wearing((str(run_dir / "output" / cell["checkpoint"]), cell["strength"])):
             drawn = [picture for group in alike(jobs, 24) for picture in studio.draw(group)]
         with torch.no_grad():
             kinds, hues, grounds = (part.softmax(1).tolist() for part in judge(as_pixels(drawn)))

@@ -19,18 +19,24 @@ LETTERS = 28  # of a prompt in a line
 
 @dataclass(frozen=True)
 class Column:
-    """The base alone, or one checkpoint at one strength."""
+    """The base, or one checkpoint at one strength; other LoRAs may lie under it."""
 
     label: str
     lora: Path | None = None
     strength: float = 0.0
     note: str | None = None  # below the label, instead of the strength
+    others: tuple[tuple[Path, float], ...] = ()
 
     @property
     def under(self) -> str:
         if self.note is None:
             return f"strength {self.strength:g}" if self.lora else "no LoRA"
         return self.note
+
+    @property
+    def worn(self) -> tuple[tuple[Path, float], ...]:
+        """The LoRAs in their order."""
+        return (*self.others, (self.lora, self.strength)) if self.lora else self.others
 
 
 @dataclass(frozen=True)

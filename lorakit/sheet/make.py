@@ -17,6 +17,8 @@ from lorakit.pictures.open import write_png
 from lorakit.runs.find import whole_of
 from lorakit.runs.outcome import require_intact
 from lorakit.runs.record import read_record
+from lorakit.sheet.a1111 import A1111
+from lorakit.sheet.comfyui import ComfyUI
 from lorakit.sheet.grid import Column, Sheet, draw_grid
 from lorakit.sheet.source import DrawnCheckpoint, SheetRow, Source, fits, read_source, samples
 from lorakit.show import duration
@@ -24,7 +26,9 @@ from lorakit.weights.finite import inspect
 
 Say = Callable[[str], object]
 Progress = Callable[[int, int], object]
+PNG_END = b"IEND\xaeB`\x82"
 Order = dict[str, Any]  # for the child, as JSON
+Artist = A1111 | ComfyUI  # a program of yours that draws, in the child's place
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,7 @@ class Choice:
     seeds: int = 2
     base: bool = True  # a first column without any LoRA
     cells: tuple[tuple[str, float], ...] = ()  # exactly these: file name and strength
+    others: tuple[tuple[Path, float], ...] = ()  # LoRAs that lie under this run's
 
 
 def make_sheet(
@@ -44,6 +49,7 @@ def make_sheet(
     choice: Choice,
     *,
     out: Path,
+    elsewhere: Callable[[Source, Sequence[Path]], Artist] | None = None,
     python: str = sys.executable,
     say: Say = lambda _line: None,
     progress: Progress = lambda _done, _all: None,
@@ -51,29 +57,53 @@ def make_sheet(
     """Draw what the choice asks for and write the grid to `out`; `say` gets what is begun."""
     source = read_source(run_dir)
     columns, rows = columns_of(source, choice), rows_of(source, choice)
-    for file in {column.lora for column in columns if column.lora}:
+    loras = list(dict.fromkeys(lora for column in columns for lora, _ in column.worn))
+    for file in loras:
         require_intact(run_dir, file)
+    artist = elsewhere(source, loras) if elsewhere else None
+    if artist:
+        source = replace(source, options={**source.options, "drawn by": digest(artist.mark)})
     folder = run_dir / "sheet"
     sheet, order = lay_out(source, columns, rows, choice.seeds, folder)
     if total := len(missing := _missing(order)):
-        pace = read_record(whole_of(run_dir)).pass_seconds
+        pace = None if artist else read_record(whole_of(run_dir)).pass_seconds
         seconds = passes_of(source.family, missing) * pace if pace else 0.0
         say(
             f"Drawing {counted(total, 'picture')}: {counted(len(columns), 'column')},"
             f" {counted(len(rows), 'prompt')}, {counted(choice.seeds, 'seed')}"
             + (f", about {duration(seconds)} by this run's pace." if seconds else ".")
         )
-        run_torch(
-            "lorakit.embedded.drawing.generate",
-            order,
-            folder / "draw.log",
-            python,
-            what="pictures",
-            otherwise="lorakit sheet RUN --from-samples shows what the training drew.",
-            progress=lambda: progress(total - len(_missing(order)), total),
-        )
+
+        def tell() -> None:
+            progress(total - len(_missing(order)), total)
+
+        if artist:
+            draw_there(artist, order, folder, tell)
+        else:
+            run_torch(
+                "lorakit.embedded.drawing.generate",
+                order,
+                folder / "draw.log",
+                python,
+                what="pictures",
+                otherwise="lorakit sheet RUN --from-samples shows what the training drew.",
+                progress=tell,
+            )
     write_png(out, draw_grid(sheet))
     return sheet
+
+
+def draw_there(artist: Artist, order: Order, folder: Path, tell: Callable[[], object]) -> None:
+    """One picture after the other, each kept as soon as it is there."""
+    for column in order["columns"]:
+        worn = [(Path(lora), strength) for lora, strength in column["loras"]]
+        for job in [one for one in column["pictures"] if not Path(one["file"]).exists()]:
+            picture = artist.draw(job, worn)
+            if not (picture.startswith(b"\x89PNG") and picture.endswith(PNG_END)):
+                raise LorakitError(f"{artist.address.url} answers with half a picture, or none.")
+            folder.mkdir(exist_ok=True)
+            write_atomic(Path(job["file"]), picture)
+            tell()
 
 
 def sheet_from_samples(run_dir: Path, *, out: Path) -> Sheet:
@@ -110,8 +140,15 @@ def columns_of(source: Source, choice: Choice) -> tuple[Column, ...]:
     else:
         chosen = distinct(choose(source.checkpoints, choice.checkpoints, source.run_dir))
         pairs = [(one, by) for one in chosen for by in choice.strengths]
-    columns = [Column(one.label, one.path, by) for one, by in pairs]
-    return (Column("base"), *columns) if choice.base else tuple(columns)
+    columns = [Column(one.label, one.path, by, others=choice.others) for one, by in pairs]
+    bare = [Column("base")] if choice.base else []
+    if bare and choice.others:
+        bare.append(Column("without it", note=_beside(choice.others), others=choice.others))
+    return (*bare, *columns)
+
+
+def _beside(others: Sequence[tuple[Path, float]]) -> str:
+    return ", ".join(f"{lora.stem} at {strength:g}" for lora, strength in others)
 
 
 def choose(points: Sequence[DrawnCheckpoint], wish: str, run_dir: Path) -> list[DrawnCheckpoint]:
@@ -176,13 +213,15 @@ def lay_out(
             own = [_job(source, column, row, source.seed + n, folder) for n in range(seeds)]
             pictures[at_row, at_column] = tuple(Path(job["file"]) for job in own)
             jobs += own
-        lora = None if column.lora is None else str(column.lora)
-        wanted.append({"lora": lora, "strength": column.strength, "pictures": jobs})
+        loras = [(str(lora), strength) for lora, strength in column.worn]
+        wanted.append({"loras": loras, "pictures": jobs})
     first, last_seed = rows[0], source.seed + seeds - 1
     footer = (
         f"{first.width} x {first.height}, {first.steps} steps, scale {first.scale:g}, seeds"
         f" {source.seed} to {last_seed}"
     )
+    if others := columns[-1].others:
+        footer += f", with {_beside(others)}"
     prompts = tuple(row.prompt for row in rows)
     sheet = Sheet(_title(source), tuple(columns), prompts, pictures, footer)
     return sheet, {"family": source.family, "options": dict(source.options), "columns": wanted}
@@ -200,7 +239,7 @@ def passes_of(family: str, jobs: Sequence[Order]) -> int:
 
 def _job(source: Source, column: Column, row: SheetRow, seed: int, folder: Path) -> Order:
     job = asdict(row) | {"seed": seed}
-    worn = "" if column.lora is None else f"{stamp(column.lora)} {column.strength!r}"
+    worn = ", ".join(f"{stamp(lora)} {strength!r}" for lora, strength in column.worn)
     key = digest(source.family, dict(source.options), bases_of(source), job, worn)
     return {**job, "file": str(folder / f"{key[:20]}.png")}
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tiny_bases import prompts_toml
 
 
 def test_two_seeded_runs_give_the_same_bytes_and_another_seed_does_not(
@@ -102,8 +103,7 @@ def test_every_optimiser_resumes_exactly(
 def test_saving_sampling_and_validating_do_not_change_what_is_learned(
     train: Callable[..., Any], tmp_path: Path
 ) -> None:
-    prompts = tmp_path / "prompts.txt"
-    prompts.write_text("zwx --w 64 --h 64 --s 2 --d 1\n", encoding="utf-8")
+    prompts = prompts_toml(tmp_path / "prompts.toml", "zwx --w 64 --h 64 --s 2 --d 1")
     options = {
         "max_train_epochs": 2,
         "validation_split": 0.25,

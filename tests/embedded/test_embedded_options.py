@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tiny_bases import prompts_toml
 
 torch = pytest.importorskip("torch")
 
@@ -78,8 +79,7 @@ def test_every_option_is_read_or_refused_or_always_so(
     monkeypatch.setattr(
         arguments, "read", lambda script, words: Recorded(**vars(plain(script, words)))
     )
-    prompts = tmp_path / "prompts.txt"
-    prompts.write_text("zwx --w 64 --h 64 --s 1", encoding="utf-8")
+    prompts = prompts_toml(tmp_path / "prompts.toml", "zwx --w 64 --h 64 --s 1")
     draw_pictures(tmp_path / "reg" / "1_wall", 1)
     doors = {
         **OPENS_DOORS,

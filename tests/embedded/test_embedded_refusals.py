@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from lorakit.embedded import arguments
-from lorakit.embedded.drawing.sample_prompts import read_prompts
+from lorakit.embedded.drawing.sample_prompts import Prompt, read_prompts
 from lorakit.errors import RecipeError
 
 LEAST = [
@@ -247,45 +247,22 @@ def test_no_images_and_no_model_are_refused(train: Callable[..., Any], tmp_path:
     assert "does not exist" in train(pretrained_model_name_or_path=tmp_path / "gone").said
 
 
-def test_prompts_are_read_in_three_formats(tmp_path: Path) -> None:
-    lines = read_prompts(
-        write(
-            tmp_path / "p.txt",
-            "# note\n\na fox --w 256 --h 320 --d 7 --s 12 --l 5.5 --n blurry, bad --ss euler\na dog\n",
-        )
-    )
-    assert (
-        lines[0].prompt,
-        lines[0].width,
-        lines[0].height,
-        lines[0].seed,
-        lines[0].sample_steps,
-    ) == ("a fox", 256, 320, 7, 12)
-    assert (lines[0].scale, lines[0].negative_prompt, lines[0].sample_sampler, lines[1].prompt) == (
-        5.5,
-        "blurry, bad",
-        "euler",
-        "a dog",
-    )
-    table = read_prompts(
-        write(
-            tmp_path / "p.toml",
-            '[prompt]\nwidth = 64\n[[prompt.subset]]\nprompt = "a"\n[[prompt.subset]]\nprompt = "b"\nwidth = 128\n',
-        )
-    )
-    assert [(prompt.prompt, prompt.width) for prompt in table] == [("a", 64), ("b", 128)]
-    assert [
-        prompt.prompt
-        for prompt in read_prompts(write(tmp_path / "p.json", '["a --w 64", {"prompt": "b"}]'))
-    ] == ["a", "b"]
-    with pytest.raises(RecipeError, match="is not known"):
-        read_prompts(write(tmp_path / "q.txt", "a fox --zz 3"))
+def test_prompts_are_read_as_plans_write_them(tmp_path: Path) -> None:
+    def prompts(text: str) -> list[Prompt]:
+        return read_prompts(write(tmp_path / "p.toml", f"[prompt]\nwidth = 64\n{text}"))
+
+    both = '[[prompt.subset]]\nprompt = "a"\n[[prompt.subset]]\nprompt = "b"\nwidth = 128\n'
+    assert [(prompt.prompt, prompt.width) for prompt in prompts(both)] == [("a", 64), ("b", 128)]
+    assert prompts('prompt = "a"\nseed = -1')[0].seed is None
+    for text, said in (
+        ('prompt = "a"\nzz = 3', "is not known"),
+        ('prompt = "a"\nsample_sampler = "eulr"', "Did you mean euler"),
+        ('prompt = "a"\nheight = "big"', "takes an integer, not the text"),
+        ('prompt = "a"\nsample_steps = 0', "at least 1"),
+        ("", "a prompt is missing"),
+        ("[", "sample_prompts"),
+    ):
+        with pytest.raises(RecipeError, match=said):
+            prompts(text)
     with pytest.raises(RecipeError, match="does not exist"):
-        read_prompts(tmp_path / "gone.txt")
-    with pytest.raises(RecipeError, match="Did you mean euler"):
-        read_prompts(write(tmp_path / "q.txt", "a fox --ss eulr"))
-    with pytest.raises(RecipeError, match="takes an integer, not the text"):
-        read_prompts(write(tmp_path / "q.json", '[{"prompt": "a", "width": "big"}]'))
-    with pytest.raises(RecipeError, match="at least 1"):
-        read_prompts(write(tmp_path / "q.txt", "a fox --s 0"))
-    assert read_prompts(write(tmp_path / "q.txt", "a fox --d -1"))[0].seed is None
+        read_prompts(tmp_path / "gone.toml")

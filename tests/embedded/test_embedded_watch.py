@@ -16,6 +16,7 @@ torch = pytest.importorskip("torch")
 import numpy as np  # noqa: E402
 from PIL import Image  # noqa: E402
 from test_samplers import BETAS, THEIRS  # noqa: E402
+from tiny_bases import prompts_toml  # noqa: E402
 
 from lorakit.config import cache_dir  # noqa: E402
 from lorakit.embedded.data.cache import Latents  # noqa: E402
@@ -243,8 +244,7 @@ def test_the_average_is_saved_and_the_training_weights_go_on(train: Callable[...
 def test_samples_have_kohyas_names_and_show_what_was_learned(
     train: Callable[..., Any], tmp_path: Path, family: str
 ) -> None:
-    prompts = tmp_path / "prompts.txt"
-    prompts.write_text("# a comment\nzwx --w 64 --h 70 --s 2 --d 5 --l 2\n", encoding="utf-8")
+    prompts = prompts_toml(tmp_path / "prompts.toml", "zwx --w 64 --h 70 --s 2 --d 5 --l 2")
     outcome = train(
         family,
         sample_prompts=prompts,
@@ -272,8 +272,7 @@ def sampled(
     train: Callable[..., Any], tmp_path: Path, family: str, line: str, **options: Any
 ) -> Any:
     """What the untrained network, which is the base, draws."""
-    prompts = tmp_path / "one.txt"
-    prompts.write_text(f"zwx, a wall --w 64 --h 64 --d 5 {line}\n", encoding="utf-8")
+    prompts = prompts_toml(tmp_path / "one.toml", f"zwx, a wall --w 64 --h 64 --d 5 {line}")
     outcome = train(family, **ONE, sample_prompts=prompts, sample_at_first=True, **options)
     with Image.open(next((outcome.folder / "sample").iterdir())) as picture:
         return np.asarray(picture).astype(int)

@@ -85,11 +85,11 @@ def test_a_lora_changes_the_picture_and_leaves_no_trace(
     lora = lora_for(room, ONE_LAYER[family], tmp_path / "l.safetensors")
     before = {name: layer.weight.clone() for name, layer in room.layers.items()}
     plain = room.draw([PROMPT])[0].tobytes()
-    with room.wearing(lora, 1.0):
+    with room.wearing((lora, 1.0)):
         worn = room.draw([PROMPT])[0].tobytes()
     assert worn != plain
     assert all(torch.equal(layer.weight, before[name]) for name, layer in room.layers.items())
-    with room.wearing(lora, 0.0):
+    with room.wearing((lora, 0.0)):
         assert room.draw([PROMPT])[0].tobytes() == plain
 
 
@@ -103,13 +103,29 @@ def test_strength_times_alpha_over_rank_is_what_is_added(
     name = ONE_LAYER["sd15"]
     lora = lora_for(room, name, tmp_path / "l.safetensors")
     file, before = load_file(lora), room.layers[name].weight.clone()
-    with room.wearing(lora, 0.6):
+    with room.wearing((lora, 0.6)):
         added = room.layers[name].weight - before
     assert torch.allclose(
         added,
         0.6 * 4 / 8 * file[f"{name}.lora_up.weight"] @ file[f"{name}.lora_down.weight"],
         atol=1e-5,
     )
+
+
+def test_several_loras_add_up_and_come_off_to_the_last_bit(
+    bases: dict[str, Path], tmp_path: Path
+) -> None:
+    import torch
+
+    room, name = studio(bases["sd15"], "sd15"), ONE_LAYER["sd15"]
+    lora = lora_for(room, name, tmp_path / "l.safetensors")
+    before = room.layers[name].weight.clone()
+    with room.wearing((lora, 0.6), (lora, 0.4)) as names:
+        both = room.layers[name].weight.clone()
+    assert names == {name}
+    assert torch.equal(room.layers[name].weight, before)
+    with room.wearing((lora, 1.0)):
+        assert torch.allclose(room.layers[name].weight, both, atol=1e-6)
 
 
 def test_a_lora_in_a_form_that_is_not_read_is_refused_and_never_drawn_as_the_base(
@@ -124,7 +140,7 @@ def test_a_lora_in_a_form_that_is_not_read_is_refused_and_never_drawn_as_the_bas
     room = studio(bases["sd15"], "sd15")
     with (
         pytest.raises(SetupError, match="none of its keys has a form that can be drawn with"),
-        room.wearing(str(tmp_path / "l.safetensors"), 1.0),
+        room.wearing((str(tmp_path / "l.safetensors"), 1.0)),
     ):
         pass
 
@@ -144,8 +160,7 @@ def test_the_script_fills_an_order_and_a_strange_lora_is_named(
     room = studio(bases["sd15"], "sd15")
     lora = Path(lora_for(room, ONE_LAYER["sd15"], tmp_path / "l.safetensors"))
     column = {
-        "lora": str(lora),
-        "strength": 1.0,
+        "loras": [[str(lora), 1.0]],
         "pictures": [{**PROMPT, "file": str(tmp_path / "a.png")}],
     }
     order = {

@@ -180,6 +180,58 @@ def test_columns_are_the_base_and_every_checkpoint_at_every_strength(run_dir: Pa
     ]
 
 
+def test_other_loras_lie_under_every_cell_and_one_column_is_without_ours(
+    run_dir: Path, tmp_path: Path
+) -> None:
+    lora(tmp_path / "ink.safetensors", 9)
+    choice = Choice("last", (0.8, 1.0), others=((tmp_path / "ink.safetensors", 0.7),))
+    source = read_source(run_dir)
+    columns = columns_of(source, choice)
+    assert [(one.label, one.under) for one in columns] == [
+        ("base", "no LoRA"),
+        ("without it", "ink at 0.7"),
+        ("final", "strength 0.8"),
+        ("final", "strength 1"),
+    ]
+    sheet, order = lay_out(source, columns, source.rows, 1, run_dir / "sheet")
+    assert [[Path(file).name for file, _ in one["loras"]] for one in order["columns"]] == [
+        [],
+        ["ink.safetensors"],
+        ["ink.safetensors", "maya.safetensors"],
+        ["ink.safetensors", "maya.safetensors"],
+    ]
+    assert sheet.footer.endswith("with ink at 0.7")
+    plain, _ = lay_out(source, columns_of(source, Choice("last", (0.8,))), source.rows, 1, run_dir)
+    assert plain.pictures[0, 1][0].name != sheet.pictures[0, 2][0].name
+
+
+def test_another_run_is_taken_as_its_note_says_and_what_is_not_there_is_told(
+    run_dir: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    other = tmp_path / "runs" / "ink" / "20260101-120000"
+    (other / "output").mkdir(parents=True)
+    record = '{"schema": 1, "family": "sd15", "output_name": "ink", "output_dir": "output"}'
+    (other / "record.json").write_text(record)
+    lora(other / "output" / "ink-000004.safetensors", 8)
+    (other / "notes.json").write_text('{"chosen": "ink-000004.safetensors", "strength": 0.7}')
+    words = ["sheet", "maya", "--checkpoints", "last", "--python", painter(tmp_path), "--also"]
+    assert main([*words, "ink"]) == 0
+    order = json.loads((run_dir / "sheet" / "order.json").read_text())
+    assert order["columns"][-1]["loras"][0] == [
+        str(other / "output" / "ink-000004.safetensors"),
+        0.7,
+    ]
+    assert main([*words, "ink:0.5"]) == 0
+    order = json.loads((run_dir / "sheet" / "order.json").read_text())
+    assert order["columns"][-1]["loras"][0][1] == 0.5
+    assert main([*words, "ink.safetensors:1"]) == 1
+    assert "--also ink.safetensors:1: there is no" in capsys.readouterr().err
+
+
 def test_own_prompts_take_size_and_steps_from_the_run(run_dir: Path) -> None:
     (row,) = rows_of(read_source(run_dir), Choice(prompts=("a blue house",)))
     assert (row.prompt, row.width, row.steps) == ("a blue house", 96, 20)

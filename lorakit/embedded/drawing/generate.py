@@ -70,28 +70,30 @@ class Studio:
                     yield f"{prefix}_{name.replace('.', '_')}", module
 
     @contextmanager
-    def wearing(self, lora: str | None, strength: float) -> Iterator[set[str]]:
-        """The base with a LoRA added to its weights; the old weights come back to the last bit.
-        Yields the names of the layers it changes.
+    def wearing(self, *worn: tuple[str, float]) -> Iterator[set[str]]:
+        """The base with LoRAs added to its weights; the old weights come back to the last bit.
+        Yields the names of the layers they change.
         """
-        kept: list[tuple[torch.Tensor, torch.Tensor]] = []
-        names: set[str] = set()
+        kept: dict[str, torch.Tensor] = {}
         try:
-            worn = adapters(Path(lora)) if lora is not None and strength else {}
-            for name, parts in worn.items():
-                if name not in self.layers:
-                    what = f"{name} fits no layer of {self.base.name}; it was trained on"
-                    raise SetupError(f"{lora}: {what} another model.")
-                weight = self.layers[name].weight.detach()
-                kept.append((weight, weight.clone()))
-                names.add(name)
-                weight.copy_(changed(parts, weight, strength))
-            if lora is not None and strength and not names:
-                raise SetupError(f"{lora}: none of its keys has a form that can be drawn with.")
-            yield names
+            for lora, strength in worn:
+                self._put_on(Path(lora), strength, kept)
+            yield set(kept)
         finally:
-            for weight, old in reversed(kept):
-                weight.copy_(old)
+            for name, old in kept.items():
+                self.layers[name].weight.detach().copy_(old)
+
+    def _put_on(self, lora: Path, strength: float, kept: dict[str, torch.Tensor]) -> None:
+        found = adapters(lora) if strength else {}
+        for name, parts in found.items():
+            if name not in self.layers:
+                what = f"{name} fits no layer of {self.base.name}; it was trained on"
+                raise SetupError(f"{lora}: {what} another model.")
+            weight = self.layers[name].weight.detach()
+            kept.setdefault(name, weight.clone())
+            weight.copy_(changed(parts, weight, strength))
+        if strength and not found:
+            raise SetupError(f"{lora}: none of its keys has a form that can be drawn with.")
 
     @torch.inference_mode()
     def draw(self, jobs: Sequence[Job]) -> list[Image.Image]:
@@ -143,7 +145,7 @@ def fill(order: Mapping[str, Any]) -> None:
     at_once = 16 if studio.base.is_tiny else 1
     for column in order["columns"]:
         waiting = [job for job in column["pictures"] if not Path(job["file"]).exists()]
-        with studio.wearing(column["lora"], float(column["strength"])):
+        with studio.wearing(*column["loras"]):
             for group in alike(waiting, at_once):
                 for job, picture in zip(group, studio.draw(group), strict=True):
                     write_png(Path(job["file"]), picture)

@@ -1,17 +1,16 @@
-"""Sample prompts in kohya's three formats."""
+"""Sample prompts, in the one of kohya's formats that plans write."""
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from lorakit import json_text, tomllib
+from lorakit import tomllib
 from lorakit.catalogue.options import Option, options
 from lorakit.errors import RecipeError, did_you_mean, refused
 from lorakit.recipe.values import fit
 from lorakit.trainers.prompt_line import IN_PROMPT
-from lorakit.user_files import Missing, Unreadable, read_text
+from lorakit.user_files import Missing, Unreadable
 
 
 @dataclass(frozen=True)
@@ -40,39 +39,15 @@ OPTIONS = {
 
 def read_prompts(path: Path) -> list[Prompt]:
     try:
-        text = read_text(path)
-        if path.suffix == ".txt":
-            lines = [line.strip() for line in text.splitlines() if not line.startswith("#")]
-            return [_from_line(line) for line in lines if line]
-        if path.suffix == ".toml":
-            shared = dict(tomllib.loads(text)["prompt"])
-            subsets = shared.pop("subset", [{}])
-            return [_prompt({**shared, **subset}, str(path)) for subset in subsets]
-        if path.suffix == ".json":
-            return [
-                _from_line(one) if isinstance(one, str) else _prompt(one, str(path))
-                for one in json_text.loads(text)
-            ]
+        shared = dict(tomllib.read(path)["prompt"])
+        subsets = shared.pop("subset", [{}])
+        return [_prompt({**shared, **subset}, str(path)) for subset in subsets]
     except Missing as error:
         raise RecipeError(f"sample_prompts: {path} does not exist.") from error
     except Unreadable as error:
         raise RecipeError(f"sample_prompts: {error}") from error
     except (ValueError, KeyError, TypeError) as error:
         raise RecipeError(f"sample_prompts: {path}: {error}") from error
-    raise RecipeError(f"sample_prompts: {path} must end in .txt, .toml or .json.")
-
-
-def _from_line(line: str) -> Prompt:
-    """`a fox --w 512 --d 1 --n blurry`."""
-    words, *flags = line.split(" --")
-    found: dict[str, Any] = {"prompt": words}
-    for flag in flags:
-        match = re.match(r"([a-z]+) (.+)", flag, re.IGNORECASE)
-        name, kind = IN_PROMPT.get(match[1].lower() if match else "", ("", str))
-        if match is None or name not in OPTIONS:
-            raise refused(f"sample prompt {line!r}", f"--{flag} is not known.")
-        found[name] = kind(match[2].strip())
-    return _prompt(found, f"sample prompt {line!r}")
 
 
 def _prompt(table: Mapping[str, Any], where: str) -> Prompt:

@@ -139,7 +139,7 @@ class Bench:
         base's answer, in parts of that answer's square.
         """
         shots = [shot for shot in self.shots if shot.kind in kinds]
-        with self.studio.wearing(lora, strength) as changed:
+        with self.studio.wearing(*([(lora, strength)] if lora else [])) as changed:
             words = any(name.startswith("lora_te") for name in changed)
             texts = self._texts() if words else self.texts
             answered = self.answers(shots, texts)
