@@ -27,7 +27,7 @@ COMMANDS = {
     "report": "one self-contained page about a run",
     "judge": "which checkpoint, which strength, how surely",
     "sheet": "a grid of pictures: checkpoint x strength x prompt",
-    "deploy": "put a LoRA where A1111, ComfyUI or diffusers looks",
+    "deploy": "put a LoRA where ComfyUI, A1111, Forge or another program looks",
     "undeploy": "take it away from there again",
     "publish": "a LoRA with its model card and pictures: to the hub, or as a folder",
     "import": "a recipe of somebody's config, command or LoRA",

@@ -4,8 +4,8 @@ lorakit publish maya --to folder --dir maya-lora             # what it would hol
 lorakit publish maya --to folder --dir maya-lora --write
 lorakit publish maya --to hub --repo you/maya-lora --write   # private; --public for everybody
 
-The recipe's [subject] says what is shown; a real person only with consent to publishing. The token
-for the hub is that of HF_TOKEN.
+The recipe's [subject] says what is shown; a real person only with consent to publishing. The file
+leaves without private metadata, as by `lorakit strip`. The token for the hub is HF_TOKEN's.
 """
 
 import hashlib
@@ -15,11 +15,10 @@ from tempfile import TemporaryDirectory
 from lorakit.cli.terminal.arguments import A_RUN, Arguments, Parser
 from lorakit.cli.terminal.meant import trained_run
 from lorakit.deploy.deliver import pack
-from lorakit.deploy.publish import prepare_publication, write_folder
+from lorakit.deploy.publish import prepare_publication, upload, write_folder
 from lorakit.errors import RecipeError
 from lorakit.files import sha256
 from lorakit.show import print_text, say, table
-from lorakit.weights.rewrite import strip
 
 
 def add_arguments(parser: Parser) -> None:
@@ -33,24 +32,22 @@ def add_arguments(parser: Parser) -> None:
     parser.value("--as", "NAME", "another file name", dest="name", default=None)
     parser.value("--base", "OWNER/REPO", "the base model, as the hub names it")
     parser.value("--licence", "ID", "default: the base's, where it is known")
-    parser.flag("--strip", "leave the private metadata out, such as the captions' words")
     parser.flag("--public", "with --to hub: everybody reads it")
     parser.flag("--write", "without it, everything is shown and nothing is written or sent")
 
 
 def run(args: Arguments) -> None:
+    from lorakit.weights.rewrite import strip
+
     place = args.dir if args.to == "folder" else args.repo
     if not place:
         missing = "--dir FOLDER" if args.to == "folder" else "--repo OWNER/NAME"
         raise RecipeError(f"--to {args.to} needs {missing}.")
     parcel = pack(trained_run(args.run), args.checkpoint, args.strength, args.name)
-    file = parcel.file
     with TemporaryDirectory(prefix="lorakit-") as folder:
-        if args.strip:
-            strip(parcel.file, file := Path(folder) / parcel.file.name)
-        made = prepare_publication(
-            parcel, file, repo=args.repo, base=args.base, licence=args.licence
-        )
+        strip(parcel.file, file := Path(folder) / parcel.file.name)
+        words = {"repo": args.repo, "base": args.base, "licence": args.licence}
+        made = prepare_publication(parcel, file, **words)
         print_text(made.card)
         card = made.card.encode()
         rows = [("README.md", len(card), hashlib.sha256(card).hexdigest())]
@@ -63,7 +60,5 @@ def run(args: Arguments) -> None:
             write_folder(made, place)
             say(f"wrote {place}")
         else:
-            from lorakit.deploy.upload import upload
-
             reader = "everybody" if args.public else "you alone"
             say(f"published: {upload(made, place, public=args.public)}, for {reader}")
