@@ -1,32 +1,36 @@
-"""Put a LoRA where A1111, ComfyUI or diffusers looks, with its trigger and a preview beside it.
+"""Put a LoRA where ComfyUI, A1111, Forge or another program looks, with trigger and preview.
 
 lorakit deploy latest --to a1111 --dir ~/stable-diffusion-webui
 lorakit deploy maya --to comfyui --dir ~/ComfyUI --checkpoint maya-000006.safetensors --link
 lorakit deploy maya --to comfyui --dir ~/ComfyUI --workflow old.json --old-trigger sage_character
+lorakit deploy maya --to comfyui --dir ~/ComfyUI --workflow new --also inkstyle.safetensors:0.6
 lorakit deploy maya --to comfyui --dir ~/ComfyUI --check http://127.0.0.1:8188
 lorakit deploy latest --to diffusers
 
 The checkpoint and strength that `lorakit note` chose are taken by default. Nothing that is there
-already is overwritten; `lorakit undeploy` takes it back.
+already is overwritten; `lorakit undeploy` takes it back. Keys are named as the program reads them;
+what it would pass over is said.
 """
 
+from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from lorakit.cli.terminal.arguments import A_RUN, Arguments, Parser
 from lorakit.cli.terminal.meant import trained_run
 from lorakit.deploy.ask import ask_to_draw
 from lorakit.deploy.deliver import FOLDERS, Delivered, Parcel, deliver, lora_folder, pack, usage
 from lorakit.deploy.history import note_delivery, said_before
-from lorakit.deploy.workflow import Swap, write_swapped
+from lorakit.deploy.workflow import Swap, new_workflow, write_swapped, write_workflow
 from lorakit.errors import RecipeError
 from lorakit.runs.record import read_record
+from lorakit.sheet.source import read_source
 from lorakit.show import print_json, print_text, say
-from lorakit.weights.finite import inspect
 
 
 def add_arguments(parser: Parser) -> None:
     parser.value("run", "RUN", A_RUN)
-    parser.choice("--to", FOLDERS, "Forge takes a1111's layout", required=True)
+    parser.choice("--to", FOLDERS, required=True)
     parser.path("--dir", "DIR", "where the program is installed, or its folder of LoRAs")
     about = "a file, or 40, step 40, final (default: the one noted, else the final one)"
     parser.value("--checkpoint", "WHICH", about)
@@ -35,8 +39,10 @@ def add_arguments(parser: Parser) -> None:
     parser.value("--as", "NAME", about, dest="name", default=None)
     parser.flag("--replace", "put another LoRA of that name aside, as .1.bak")
     parser.flag("--link", "link instead of copying")
-    about = "a ComfyUI workflow (API format); a copy with this LoRA is made"
+    about = "a ComfyUI workflow (API format), copied with this LoRA in it; new makes one"
     parser.path("--workflow", "FILE", about)
+    about = "with --workflow new: a LoRA under it, such as inkstyle.safetensors:0.6; repeatable"
+    parser.many("--also", "FILE:S", about)
     parser.value("--old-trigger", "T", "with --workflow: the word to replace by the trigger")
     about = "with --workflow: which LoRA to replace, where it loads several"
     parser.value("--old-lora", "FILE", about)
@@ -45,38 +51,58 @@ def add_arguments(parser: Parser) -> None:
 
 
 def run(args: Arguments) -> None:
+    from lorakit.deploy.loaders import converted, told_of_keys
+
     run_dir = trained_run(args.run)
     parcel = pack(run_dir, args.checkpoint, args.strength, args.name)
     if not args.dir and FOLDERS[args.to]:
         hint = f"--dir FOLDER, where {args.to} is installed."
         raise RecipeError(f"--to {args.to} needs --dir.", hint=hint)
-    done = _delivered(run_dir, parcel, args) if args.dir else None
+    done, said = None, ""
+    with TemporaryDirectory(prefix="lorakit-") as folder:
+        if args.dir:
+            file, said = converted(args.to, parcel.file, Path(folder))
+            if said and args.link:
+                raise RecipeError(f"--link: {said}.", hint="Without --link it is converted.")
+            done = _delivered(run_dir, replace(parcel, file=file), args)
     target, written = (done.path, done.written) if done else (parcel.file, ())
-    changes = []
-    if args.workflow:
-        swap = Swap(target.name, parcel.trigger, args.old_lora, args.old_trigger, args.strength)
-        copy = args.workflow.with_name(f"{args.workflow.stem}-{parcel.name}.json")
-        changes = write_swapped(args.workflow, swap, copy)
-    if done and args.check:
-        say(_checked(run_dir, parcel, args))
+    keys = told_of_keys(args.to, target, _base(run_dir))
+    changes = _workflow(parcel, target, args)
+    checked = ask_to_draw(args.to, args.check, _stage(parcel), target) if args.check else ""
     if args.json:
-        document = {"lora": target, "written": written, "strength": parcel.strength}
+        document = {"lora": target, "written": written, "strength": parcel.strength, "keys": keys}
         document |= {"belongs_with": list(parcel.others)} if parcel.others else {}
         print_json({**document, "workflow": changes})
         return
     if done and done.backup:
         say(f"the LoRA that was there is {done.backup} now")
-    say(*(f"wrote {path}" for path in written))
+    say(*filter(None, (said, *(f"wrote {path}" for path in written))))
     if done and not written:
         say(f"{target} was there already.")
-    say(*changes)
+    say(*filter(None, (keys, *changes, checked)))
     print_text(usage(parcel, args.to, target))
+    say(*(f"  asked of it in training: {prompt}" for prompt in parcel.prompts))
     place = f" --dir {args.dir}" if args.dir else ""
     for other in parcel.others:
         say(
             f"It belongs with {other}, which needs a loader of its own:",
             f"lorakit deploy {args.run} --to {args.to}{place} --checkpoint {other}",
         )
+
+
+def _workflow(parcel: Parcel, target: Path, args: Arguments) -> list[str]:
+    if args.workflow == Path("new"):
+        source = read_source(_stage(parcel))
+        pairs = [one.rpartition(":") if ":" in one else (one, "", "1") for one in args.also]
+        worn = [(name, float(strength)) for name, _, strength in pairs]
+        prompt = next(iter(parcel.prompts), f"{parcel.trigger}, portrait")
+        text = new_workflow(source, [*worn, (target.name, parcel.strength)], prompt)
+        return [write_workflow(text, source.run_dir / f"workflow-{parcel.name}.json")]
+    if not args.workflow:
+        return []
+    swap = Swap(target.name, parcel.trigger, args.old_lora, args.old_trigger, args.strength)
+    copy = args.workflow.with_name(f"{args.workflow.stem}-{parcel.name}.json")
+    return write_swapped(args.workflow, swap, copy)
 
 
 def _delivered(run_dir: Path, parcel: Parcel, args: Arguments) -> Delivered:
@@ -87,7 +113,10 @@ def _delivered(run_dir: Path, parcel: Parcel, args: Arguments) -> Delivered:
     return done
 
 
-def _checked(run_dir: Path, parcel: Parcel, args: Arguments) -> str:
-    record = read_record(run_dir)
-    base = next((Path(one.path).name for one in record.weights if one.key == "base"), "")
-    return ask_to_draw(args.to, args.check, parcel.name, inspect(parcel.file).tensors_sha256, base)
+def _stage(parcel: Parcel) -> Path:
+    return parcel.file.parent.parent
+
+
+def _base(run_dir: Path) -> Path:
+    weights = read_record(run_dir).weights
+    return next((Path(one.path) for one in weights if one.key == "base"), run_dir)

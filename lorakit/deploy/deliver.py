@@ -13,21 +13,25 @@ from pathlib import Path
 from typing import Any
 
 from lorakit import json_text
-from lorakit.errors import RecipeError, did_you_mean
+from lorakit.errors import LorakitError, RecipeError, did_you_mean
 from lorakit.families import FAMILIES
 from lorakit.files import into_place, sha256, take_name, write_atomic, write_new
 from lorakit.portable import stem_problem
 from lorakit.runs.outcome import require_intact
 from lorakit.runs.record import read_record
 from lorakit.runs.registry import read_notes
-from lorakit.sheet.source import checkpoint_file
+from lorakit.sheet.source import checkpoint_file, read_source
 from lorakit.user_files import Missing, Unreadable
 
 FOLDERS: Mapping[str, str] = {
     "a1111": "models/Lora",
+    "forge": "models/Lora",
     "comfyui": "models/loras",
+    "swarmui": "Models/Lora",
+    "invokeai": "lora",  # any will do: its Model Manager is told to scan it
     "diffusers": "",  # loads from anywhere
 }
+SIDECARS = ("a1111", "forge", "swarmui", "invokeai")  # who read A1111's <stem>.json
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,7 @@ class Parcel:
     strength: float = 0.8
     notes: str = ""
     preview: Path | None = None
+    prompts: tuple[str, ...] = ()  # what the run itself asked of it
     others: tuple[str, ...] = ()  # of the same run, made to be used with it: Wan's other expert
 
 
@@ -61,7 +66,9 @@ def pack(run_dir: Path, checkpoint: str | None, strength: float | None, name: st
             hint=f"There are {', '.join(there) or 'none'}.",
         )
     require_intact(run_dir, output / wanted)
-    samples = (output / "sample").glob("*.png")
+    samples, prompts = (output / "sample").glob("*.png"), tuple[str, ...]()
+    with suppress(LorakitError):  # a trainer with files of its own
+        prompts = tuple(row.prompt for row in read_source(run_dir).rows)
     return Parcel(
         file=output / wanted,
         name=name or Path(wanted).stem,
@@ -70,6 +77,7 @@ def pack(run_dir: Path, checkpoint: str | None, strength: float | None, name: st
         strength=(notes.strength or 0.8) if strength is None else strength,
         notes="; ".join(note.text for note in notes.notes),
         preview=max(samples, key=lambda path: path.stat().st_mtime, default=None),
+        prompts=tuple(one for one in dict.fromkeys(prompts) if record.trigger in one),
         others=others,
     )
 
@@ -114,7 +122,7 @@ def deliver(
     if not _is_there(parcel.file, target):
         backup = _place(parcel.file, target, link=link, replace=replace)
         written.append(target)
-    said = _said(parcel) if program == "a1111" else {}
+    said = _said(parcel) if program in SIDECARS else {}
     if said and _sidecar(said, before or {}, target.with_suffix(".json")):
         written.append(target.with_suffix(".json"))
     if parcel.preview and FOLDERS[program] and not _has_preview(target):
@@ -148,7 +156,9 @@ def lora_folder(program: str, home: Path) -> Path:
 def usage(parcel: Parcel, program: str, target: Path) -> str:
     """What to type next, in the program's own words."""
     family = FAMILIES.get(parcel.family)
-    if program == "a1111":
+    if program == "invokeai":
+        return f"Model Manager > Scan Folder: {target.parent}; prompt: {parcel.trigger}, ..."
+    if program in SIDECARS:
         return f"<lora:{parcel.name}:{parcel.strength:g}>, {parcel.trigger}, ..."
     if program == "comfyui":
         node = family.comfy_node if family else "LoraLoader"

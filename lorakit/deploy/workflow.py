@@ -1,15 +1,19 @@
-"""A ComfyUI workflow with another LoRA and trigger in it: read, swapped, and written as a copy."""
+"""A ComfyUI workflow with another LoRA and trigger, written as a copy; or a new one."""
 
 import json
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from lorakit import json_text
 from lorakit.errors import RecipeError, did_you_mean
+from lorakit.families import FAMILIES
 from lorakit.files import write_new
+from lorakit.sheet.comfyui import WORKFLOWS, facts_of
+from lorakit.sheet.graph import fill_places, loader_of, put_on
+from lorakit.sheet.source import Source
 from lorakit.user_files import Unreadable, read_text
 
 
@@ -27,6 +31,10 @@ class Swap:
 def write_swapped(workflow: Path, swap: Swap, copy: Path) -> list[str]:
     """The workflow with our LoRA and trigger in it, as `copy`; what was changed, in words."""
     text, changes = swap_workflow(workflow, swap)
+    return [*changes, write_workflow(text, copy)]
+
+
+def write_workflow(text: str, copy: Path) -> str:
     try:
         write_new(copy, text)
     except FileExistsError:
@@ -35,7 +43,24 @@ def write_swapped(workflow: Path, swap: Swap, copy: Path) -> list[str]:
                 f"{copy} exists and is another workflow; it was left as it is.",
                 hint="Rename it, or use --as NAME.",
             ) from None
-    return [*changes, f"wrote {copy}"]
+    return f"wrote {copy}"
+
+
+def new_workflow(source: Source, worn: Sequence[tuple[str, float]], prompt: str) -> str:
+    """Of the family, with the run's weights and settings. `worn`: style first, character last."""
+    template, family = WORKFLOWS / f"{source.family}.json", FAMILIES[source.family]
+    if not template.is_file():
+        what = f"lorakit has no workflow of its own for {family.title}."
+        raise RecipeError(what, hint="Give one of yours: --workflow FILE.")
+    facts: dict[str, Any] = {one.option: Path(one.path).name for one in family.weights}
+    facts |= {**facts_of(source), **asdict(source.plain), "prompt": prompt, "seed": source.seed}
+    graph = fill_places(json_text.read(template), facts)
+    for node in graph.values():
+        if node["class_type"] == "PreviewImage":
+            node["class_type"] = "SaveImage"
+            node["inputs"]["filename_prefix"] = Path(worn[-1][0]).stem
+    graph = put_on(graph, loader_of(graph, [worn[-1][0]]), worn)
+    return json.dumps(graph, indent=2, ensure_ascii=False) + "\n"
 
 
 def swap_workflow(workflow: Path, swap: Swap) -> tuple[str, list[str]]:

@@ -157,7 +157,7 @@ def merge_into_base(base: Path, loras: Sequence[tuple[LoraFile, float]], target:
             numbers = stack.enter_context(opened_lora(lora))
             homeless, groups = [], groups_of(lora)
             for (part, path), group in groups.items():
-                name, third = _home(header, part, path)
+                name, third = home_of(header, part, path)
                 changes.setdefault(name, []).append(LayerChange(numbers, group, weight, third))
                 homeless += [] if name else [path]
             if homeless:
@@ -173,7 +173,7 @@ def merge_into_base(base: Path, loras: Sequence[tuple[LoraFile, float]], target:
     return Rewritten(target, sum(map(len, changes.values())))
 
 
-def _home(header: Header, part: str, path: str) -> tuple[str, int | None]:
+def home_of(header: Header, part: str, path: str) -> tuple[str, int | None]:
     third = None
     if part == "te2":
         found = re.fullmatch(r"text_model\.encoder\.layers\.(\d+)\.(.+)", path)

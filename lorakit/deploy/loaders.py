@@ -1,0 +1,61 @@
+"""What each program makes of the names of a LoRA's keys, known without asking it: a file in a form
+that it does not read is converted, and what it would pass over ("lora key not loaded") is named.
+"""
+
+from pathlib import Path
+
+from lorakit import tomllib
+from lorakit.errors import few
+from lorakit.weights.forms import groups_of
+from lorakit.weights.keys import MODEL, UNETS, LoraFile, read_lora
+from lorakit.weights.rewrite import HEADS, convert, home_of
+from lorakit.weights.safetensors import HeaderError, read_header
+
+LOADERS = tomllib.page(__file__, "loaders.toml")
+
+
+def converted(program: str, lora: Path, folder: Path) -> tuple[Path, str]:
+    """The file as the program reads it: itself, or one in `folder`; and what was done, in words."""
+    file, forms = read_lora(lora), _forms(program, read_lora(lora).family)
+    if not forms or file.form in forms:
+        return lora, ""
+    done = convert(file, folder / lora.name, forms[0])
+    title = LOADERS[program]["title"]
+    said = f"its keys are named in {file.form}'s form, which {title} does not read: converted"
+    return done.path, f"{said} to {forms[0]}'s, delta-W equal to {done.error:.1e}"
+
+
+def told_of_keys(program: str, lora: Path, base: Path) -> str:
+    """What the program would say of them; of the base's layers, too, where it is one file."""
+    file, loader = read_lora(lora), LOADERS[program]
+    title, count = loader["title"], len(file.modules)
+    if not _forms(program, file.family):
+        return f"{title} is not known to read LoRAs of {file.family or 'an unknown family'}."
+    kinds = loader.get("kinds", [module.kind for module in file.modules])
+    lost = [one.name for one in file.modules if one.kind not in kinds]
+    lost += [*_homeless(file, base), *file.others]
+    if lost:
+        return f"{title} will pass over {len(lost)} (lora key not loaded): {few(lost, 3)}."
+    return f"{title} reads all {count} modules, in {file.form}'s form."
+
+
+def _forms(program: str, family: str) -> tuple[str, ...]:
+    loader = LOADERS[program]
+    return tuple(loader.get(family, loader.get("other", ())))
+
+
+def _homeless(lora: LoraFile, base: Path) -> list[str]:
+    """Modules for which the base has no layer."""
+    try:
+        header = read_header(base)
+    except (HeaderError, OSError):
+        return []  # a folder, or gone: nothing to hold it against
+    if lora.family not in {*UNETS, "flux"}:
+        return []
+    there = {MODEL} | {
+        part
+        for part, heads in HEADS.items()
+        if any(name.startswith(tuple(filter(None, heads))) for name in header.tensors)
+    }
+    places = ((part, path) for part, path in groups_of(lora) if part in there)
+    return [path for part, path in places if not home_of(header, part, path)[0]]
