@@ -104,7 +104,7 @@ def _python() -> Iterator[Checked]:
 def _device() -> Iterator[Checked]:
     answer = ask([sys.executable, "-c", PROBE], timeout_s=120)
     if answer.code:
-        last = (answer.err.strip().splitlines() or ["it ended without a word"])[-1]
+        last = (answer.err.strip().splitlines() or ["it ended silently"])[-1]
         state = "note" if "No module named 'torch'" in last else "red"
         yield Checked(
             "torch", state, last, "pip install 'lorakit[train]'    # the embedded trainer"

@@ -135,7 +135,7 @@ def _cells(
     """As ordered from the child and as judged, the last checkpoint's first: what a budget is best
     spent on.
     """
-    # Training pictures tell what was learned by heart, which one strength shows; where there is
+    # Training pictures show overfitting, which one strength shows; where there is
     # no ranking, they are what a broken run is seen by.
     usual = min(strengths, key=lambda one: abs(one - 1.0))
     cells = []

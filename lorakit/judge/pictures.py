@@ -87,7 +87,7 @@ def _pictures(
             place = chooser.choose(*size)
         except (OSError, RefusedError, UnfitError) as error:
             raise RecipeError(
-                f"{file}: {error}.", hint="Take it out of the folder, or mend it."
+                f"{file}: {error}.", hint="Take it out of the folder, or fix it."
             ) from error
         said = " ".join(str(part) for part in ends if part)
         yield JudgingPicture(file, said, size, place.bucket, place.scaled)

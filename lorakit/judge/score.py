@@ -202,6 +202,6 @@ def _memorised(cells: Sequence[JudgedCell]) -> list[str]:
         return []
     return [
         f"On its training pictures the loss is {percent(-max(gaps))} that on held-out ones, both"
-        " against the base: it learned some of them by heart. Earlier checkpoints, or more"
+        " against the base: it overfits to some of them. Earlier checkpoints, or more"
         " pictures, remember less."
     ]

@@ -116,7 +116,7 @@ def test_a_run_that_still_gains_by_strength_and_steps_is_told_to_train_longer() 
 
 def test_the_gap_between_training_and_held_out_pictures_is_a_note_about_memory() -> None:
     found = judge(BASE, [cell("epoch 1", 0, 1.0, -0.3, train=-2.0), cell("epoch 2", 1, 1.0, -0.3)])
-    assert "by heart" in found.notes[-1]
+    assert "overfits" in found.notes[-1]
     assert {one.gap for one in found.cells} == {1.7, None}
 
 

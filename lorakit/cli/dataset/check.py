@@ -67,7 +67,7 @@ def run(args: Arguments) -> int:
         + (f" {dropped} dropped." if dropped else "")
     )
     if wrong and facts.image_count:
-        say_next(f"lorakit dataset review {shlex.quote(args.target)}", "mend them, and check again")
+        say_next(f"lorakit dataset review {shlex.quote(args.target)}", "fix them, and check again")
     else:
         say_next(*next_for_dataset(target, after="check", facts=facts))
     return int(wrong)
