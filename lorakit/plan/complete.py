@@ -17,12 +17,7 @@ from lorakit.weights.reference import WeightFile
 
 # Options of [train] that hold a path; the script reads relative ones from where it was started.
 PATHS = ("log_tracker_config", "metadata_thumbnail", "base_weights")
-SAMPLE = {
-    "every_n_epochs": "sample_every_n_epochs",
-    "every_n_steps": "sample_every_n_steps",
-    "at_first": "sample_at_first",
-    "sampler": "sample_sampler",
-}
+SAMPLE = ("every_n_epochs", "every_n_steps", "at_first", "sampler")  # sample_* of the script
 
 
 def completed(options: Options, run_dir: Path, weights: Sequence[WeightFile]) -> Options:
@@ -53,9 +48,9 @@ def _from_other_sections(
     for key, option in model.items():
         if key in resolved.model:
             yield option, _absolute(resolved, resolved.model[key])
-    for key, option in SAMPLE.items():
+    for key in SAMPLE:
         if key in resolved.sample:
-            yield option, resolved.sample[key]
+            yield f"sample_{key}", resolved.sample[key]
     if "deepspeed" in resolved.launch:
         yield "deepspeed", resolved.launch["deepspeed"]
 

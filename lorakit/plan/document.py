@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from lorakit.plan.model import Plan
 from lorakit.plan.steps import repeats_of
-from lorakit.private import HIDDEN, shown
+from lorakit.private import HIDDEN
 from lorakit.recipe.options import Options
 
 
@@ -69,8 +69,8 @@ def as_document(plan: Plan) -> dict[str, Any]:
         "script": plan.script,
         "commit": plan.commit,
         "settings": {
-            key: {"value": shown("train", key, setting.value), "source": setting.source}
-            for key, setting in plan.settings.items()
+            key: {"value": setting.value, "source": setting.source}
+            for key, setting in plan.settings_shown["train"].items()
         },
         "subsets": [row._asdict() for row in subset_rows(plan)],
         "steps": {

@@ -8,8 +8,8 @@ from lorakit.dataset.facts import DatasetFacts, ImageFacts
 from lorakit.errors import Fault
 from lorakit.machine import Gpu
 from lorakit.plan.foreseen import Checkpoint, Estimate
-from lorakit.private import names_only
-from lorakit.recipe.model import Resolved, Section
+from lorakit.private import names_only, shown
+from lorakit.recipe.model import Resolved, Section, Setting
 from lorakit.trainers.base import Command, Work
 from lorakit.weights.reference import WeightFile
 
@@ -118,6 +118,17 @@ class Plan:
         """What may be said of `env`: of [launch] env the names alone."""
         own = self.resolved.launch.get("env")
         return names_only(self.env, own.value if own else ())
+
+    @property
+    def settings_shown(self) -> dict[str, Section]:
+        """By section, `train` as the script gets it; private values are named, never written."""
+        names = ("model", "dataset", "train", "sample", "launch")
+        sections = {name: getattr(self.resolved, name) for name in names}
+        sections["train"] = self.settings or self.resolved.train
+        return {
+            name: {k: Setting(shown(name, k, one.value), one.source) for k, one in section.items()}
+            for name, section in sections.items()
+        }
 
     @property
     def output_name(self) -> str:

@@ -16,7 +16,6 @@ from lorakit.machine import Machine
 from lorakit.plan.document import subset_rows
 from lorakit.plan.make import make_plans
 from lorakit.plan.model import Plan
-from lorakit.private import shown
 from lorakit.proc import ask
 from lorakit.proof.compare import LOCAL, Difference, differences
 from lorakit.proof.lock import lock_path, options_of, read_lock
@@ -98,17 +97,12 @@ def _account(plans: Sequence[Plan]) -> dict[str, dict[str, Any]]:
     (plan,) = plans
     resolved, steps = plan.resolved, plan.steps
     sections = {
-        name: {key: shown(name, key, one.value) for key, one in getattr(resolved, name).items()}
-        for name in ("model", "dataset", "sample", "launch")
-    }
-    train = {
-        key: shown("train", key, one.value)
-        for key, one in plan.settings.items()
-        if key not in LOCAL
+        name: {key: one.value for key, one in section.items() if key not in LOCAL}
+        for name, section in plan.settings_shown.items()
     }
     told = ("preset", "trainer", "family", "name", "trigger")
     return {
-        "settings": {**{key: getattr(resolved, key) for key in told}, "train": train, **sections},
+        "settings": {**{key: getattr(resolved, key) for key in told}, **sections},
         "steps": {key: getattr(steps, key) for key in COUNTED},
         "data": {row.folder: f"{row.images} x {row.repeats}" for row in subset_rows(plan)},
         "cost": {

@@ -14,8 +14,8 @@ from lorakit.journal import now
 from lorakit.machine import Machine, this_machine
 from lorakit.plan.make import make_plans
 from lorakit.plan.model import Plan
-from lorakit.private import is_private_set, shown
-from lorakit.recipe.model import Resolved, Section, Setting
+from lorakit.private import is_private_set
+from lorakit.recipe.model import Resolved
 from lorakit.recipe.options import Options
 from lorakit.recipe.resolve import resolve
 from lorakit.runs.folder import new_run_dir
@@ -65,18 +65,14 @@ def plans_now(
 def opening_record(plan: Plan) -> Record:
     """Everything that is known before the launch."""
     resolved, launch = plan.resolved, Options(plan.resolved).launch
-    return Record(
+    return Record.like(
+        resolved,
         lorakit=__version__,
         state="running",
-        name=resolved.name,
         run=f"{resolved.name}/{plan.run_dir.name}",
         recipe=str(resolved.file),
         root=str(resolved.root),
-        trigger=resolved.trigger,
-        family=resolved.family,
-        preset=resolved.preset,
         sets=sets_of(resolved),
-        unsets=resolved.unsets,
         output_name=plan.output_name,
         output=below(plan.output_dir, plan.run_dir),
         logs=below(plan.logging_dir, plan.run_dir),
@@ -90,12 +86,10 @@ def opening_record(plan: Plan) -> Record:
         files={
             name: hashlib.sha256(text.encode()).hexdigest() for name, text in plan.files.items()
         },
-        settings=_settings(plan),
+        settings=plan.settings_shown,
         steps=StepCounts.like(plan.steps, per_epoch=plan.steps.steps_per_epoch),
         estimate=plan.estimate,
         dataset=_dataset(plan),
-        notes=resolved.notes,
-        subject=resolved.subject,
         weights=_weights(plan),
         plan_warnings=tuple(str(fault) for fault in plan.faults if fault.severity != "error"),
     )
@@ -122,20 +116,6 @@ def trainer_of(plan: Plan) -> TrainerUsed:
 def sets_of(resolved: Resolved) -> tuple[str, ...]:
     """What was said after --set, but nothing that may be a secret."""
     return tuple(one for one in resolved.sets if not is_private_set(one))
-
-
-def _settings(plan: Plan) -> dict[str, dict[str, Setting]]:
-    """By section, `train` as the script gets it; private values are named, never written."""
-    resolved = plan.resolved
-    names = ("model", "dataset", "train", "sample", "launch")
-    sections: dict[str, Section] = {name: getattr(resolved, name) for name in names}
-    sections["train"] = plan.settings or resolved.train
-    return {
-        name: {
-            key: Setting(shown(name, key, one.value), one.source) for key, one in section.items()
-        }
-        for name, section in sections.items()
-    }
 
 
 def _dataset(plan: Plan) -> DatasetUsed:

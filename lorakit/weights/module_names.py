@@ -113,6 +113,15 @@ OPEN_CLIP = {
 }
 FUSED = ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj")
 
+
+def open_clip_module(path: str) -> tuple[str, int | None]:
+    """OpenCLIP's name of a layer's module; which third of it, where that is q, k or v."""
+    number, _, inner = path.removeprefix("text_model.encoder.layers.").partition(".")
+    third = FUSED.index(inner) if inner in FUSED else None
+    theirs = "attn.in_proj" if third is not None else OPEN_CLIP.get(inner, inner)
+    return f"transformer.resblocks.{number}.{theirs}", third
+
+
 _FLUX_DOUBLE = {
     "img_mod.lin": ("norm1.linear",),
     "txt_mod.lin": ("norm1_context.linear",),

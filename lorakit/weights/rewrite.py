@@ -5,7 +5,6 @@ stay, nothing is overwritten, and what has become of delta-W is measured on what
 
 import hashlib
 import math
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -19,7 +18,7 @@ from lorakit.weights.adapters import AdapterNumbers, Factors, opened_lora, summe
 from lorakit.weights.arrays import WRITTEN, Array, read_array, stored
 from lorakit.weights.forms import Group, Place, Tensors, groups_of, named, renamed, whole_module
 from lorakit.weights.keys import MODEL, LoraFile, Module, read_lora
-from lorakit.weights.module_names import FUSED, OPEN_CLIP
+from lorakit.weights.module_names import open_clip_module
 from lorakit.weights.safetensors import BITS, Header, copy_with_metadata, read_header, write
 
 # Metadata that a program needs to use the file, and that say nothing about whose pictures it saw.
@@ -174,13 +173,7 @@ def merge_into_base(base: Path, loras: Sequence[tuple[LoraFile, float]], target:
 
 
 def home_of(header: Header, part: str, path: str) -> tuple[str, int | None]:
-    third = None
-    if part == "te2":
-        found = re.fullmatch(r"text_model\.encoder\.layers\.(\d+)\.(.+)", path)
-        layer, inner = found.groups() if found else ("", path)
-        third = FUSED.index(inner) if inner in FUSED else None
-        inner = "attn.in_proj" if third is not None else OPEN_CLIP.get(inner, inner)
-        path = f"transformer.resblocks.{layer}.{inner}"
+    path, third = open_clip_module(path) if part == "te2" else (path, None)
     tail = "_weight" if third is not None else ".weight"
     names = (f"{head}{path}{tail}" for head in HEADS.get(part, ()))
     return next((name for name in names if name in header.tensors), ""), third

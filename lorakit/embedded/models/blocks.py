@@ -3,6 +3,7 @@ attention, a convolution that is quick on a CPU.
 """
 
 import math
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -125,6 +126,12 @@ def sinusoid(steps: torch.Tensor, width: int) -> torch.Tensor:
     rates = torch.exp(-math.log(10000.0) * places / half)
     angles = steps.float()[:, None] * rates[None]
     return torch.cat([angles.cos(), angles.sin()], dim=-1)
+
+
+def embedder(width_in: int, width: int, first: str, second: str) -> nn.Sequential:
+    """Two layers under names of their own."""
+    layers = {first: nn.Linear(width_in, width), "act": nn.SiLU()}
+    return nn.Sequential(OrderedDict({**layers, second: nn.Linear(width, width)}))
 
 
 def attend(

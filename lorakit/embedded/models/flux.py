@@ -9,21 +9,12 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from lorakit.embedded.models.blocks import Network, sinusoid
+from lorakit.embedded.models.blocks import Network, embedder, sinusoid
 from lorakit.embedded.models.swap import spread
 from lorakit.errors import refused
 
 Rotation = tuple[torch.Tensor, torch.Tensor]
-
-
-class MLPEmbedder(nn.Module):
-    def __init__(self, width_in: int, width: int) -> None:
-        super().__init__()
-        self.in_layer = nn.Linear(width_in, width)
-        self.out_layer = nn.Linear(width, width)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.out_layer(F.silu(self.in_layer(x)))
+EMBEDDER = ("in_layer", "out_layer")
 
 
 class RMSNorm(nn.Module):
@@ -178,9 +169,10 @@ class Flux(Network):
         self.axes = tuple(config.get("axes_dims_rope", (16, 56, 56)))
         self.img_in = nn.Linear(config["in_channels"], width)
         self.txt_in = nn.Linear(config["joint_attention_dim"], width)
-        self.time_in = MLPEmbedder(256, width)
-        self.vector_in = MLPEmbedder(config["pooled_projection_dim"], width)
-        self.guidance_in = MLPEmbedder(256, width) if config.get("guidance_embeds") else None
+        self.time_in = embedder(256, width, *EMBEDDER)
+        self.vector_in = embedder(config["pooled_projection_dim"], width, *EMBEDDER)
+        guided = config.get("guidance_embeds")
+        self.guidance_in = embedder(256, width, *EMBEDDER) if guided else None
         self.double_blocks = nn.ModuleList(
             DoubleStreamBlock(width, heads, ratio) for _ in range(config["num_layers"])
         )

@@ -10,7 +10,7 @@ from typing import Any
 
 from lorakit.embedded.models.blocks import Network
 from lorakit.embedded.models.weights import Layout, TensorPart, Tensors
-from lorakit.weights.module_names import FLUX_BLOCKS, FUSED, OPEN_CLIP, rename, unet_pairs
+from lorakit.weights.module_names import FLUX_BLOCKS, open_clip_module, rename, unet_pairs
 
 _VAE_ATTENTION = [
     ("group_norm", "norm"),
@@ -73,14 +73,13 @@ def open_clip(network: Network) -> Layout:
         if name in _OPEN_CLIP_OUTSIDE:
             layout[name] = (_OPEN_CLIP_OUTSIDE[name],)
             continue
-        number, _, rest = name.removeprefix("text_model.encoder.layers.").partition(".")
-        part, _, leaf = rest.rpartition(".")
-        theirs = f"transformer.resblocks.{number}"
-        if part in FUSED:
-            row = FUSED.index(part) * width
-            layout[name] = (TensorPart(f"{theirs}.attn.in_proj_{leaf}", row, row + width),)
+        module, _, leaf = name.rpartition(".")
+        theirs, third = open_clip_module(module)
+        if third is None:
+            layout[name] = (TensorPart(f"{theirs}.{leaf}"),)
         else:
-            layout[name] = (TensorPart(f"{theirs}.{OPEN_CLIP[part]}.{leaf}"),)
+            row = third * width
+            layout[name] = (TensorPart(f"{theirs}_{leaf}", row, row + width),)
     return layout
 
 

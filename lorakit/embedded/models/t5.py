@@ -54,22 +54,16 @@ class T5DenseGatedActDense(nn.Module):
         return self.wo(F.gelu(self.wi_0(x), approximate="tanh") * self.wi_1(x))
 
 
-class T5Layer(nn.Module):
-    """A norm and what follows it, under its own name."""
-
-    def __init__(self, config: Mapping[str, Any], **inner: nn.Module) -> None:
-        super().__init__()
-        self.layer_norm = T5LayerNorm(config)
-        for name, module in inner.items():
-            self.add_module(name, module)
-
-
 class T5Block(nn.Module):
     def __init__(self, config: Mapping[str, Any], *, bias: bool) -> None:
         super().__init__()
-        attention, dense = T5Attention(config, bias=bias), T5DenseGatedActDense(config)
+        inner = {
+            "SelfAttention": T5Attention(config, bias=bias),
+            "DenseReluDense": T5DenseGatedActDense(config),
+        }
         self.layer = nn.ModuleList(
-            [T5Layer(config, SelfAttention=attention), T5Layer(config, DenseReluDense=dense)]
+            nn.ModuleDict({"layer_norm": T5LayerNorm(config), name: one})
+            for name, one in inner.items()
         )
 
     def forward(self, x: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:

@@ -22,21 +22,14 @@ from lorakit.embedded.models.blocks import (
     Stage,
     Upsample2D,
     attend,
+    embedder,
     require,
     sinusoid,
 )
 from lorakit.embedded.models.swap import spread
 from lorakit.errors import refused
 
-
-class TimestepEmbedding(nn.Module):
-    def __init__(self, width_in: int, width: int) -> None:
-        super().__init__()
-        self.linear_1 = nn.Linear(width_in, width)
-        self.linear_2 = nn.Linear(width, width)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.linear_2(F.silu(self.linear_1(x)))
+EMBEDDER = ("linear_1", "linear_2")
 
 
 class Attention(nn.Module):
@@ -148,11 +141,11 @@ class UNet(Network):
             return Stage(resnets(given, widths[level]), attentions(level, count), **end)
 
         self.conv_in = Conv2d(config["in_channels"], widths[0], 3, padding=1)
-        self.time_embedding = TimestepEmbedding(widths[0], time)
+        self.time_embedding = embedder(widths[0], time, *EMBEDDER)
         self.add_embedding = None
         if config.get("addition_embed_type") == "text_time":
             added = config["projection_class_embeddings_input_dim"]
-            self.add_embedding = TimestepEmbedding(added, time)
+            self.add_embedding = embedder(added, time, *EMBEDDER)
         self.down_blocks = nn.ModuleList()
         for level, kind in enumerate(config["down_block_types"]):
             width, above = widths[level], widths[max(level - 1, 0)]
