@@ -4,9 +4,7 @@ from dataclasses import dataclass
 
 from lorakit.errors import RecipeError
 
-FORBIDDEN = frozenset(
-    '/\\\0\n\r\t:*?"<>|'
-)  # what one of the three systems refuses in a name, and what breaks a line
+FORBIDDEN = frozenset('/\\\0\n\r\t:*?"<>|')  # some system refuses it, or it breaks a line
 
 
 @dataclass(frozen=True)
@@ -55,13 +53,10 @@ def _oddity(head: str, repeats: int, rest: str) -> str:
 
 def format_folder(repeats: int, tokens: str) -> str:
     """The name of a subset's folder; refuses what would not be read back as the same two things."""
+    if repeats < 1:
+        raise RecipeError(f"{repeats} repeats: must be at least 1.")
     bad = sorted(FORBIDDEN & set(tokens))
-    if repeats < 1 or bad or tokens != tokens.strip():
-        problem = (
-            f"{repeats} repeats: must be at least 1"
-            if repeats < 1
-            else f"{tokens!r} cannot be part of a folder name"
-            + (f" (because of {bad[0]!r})" if bad else " (spaces at its ends)")
-        )
-        raise RecipeError(problem + ".")
+    if bad or tokens != tokens.strip():
+        why = f"because of {bad[0]!r}" if bad else "spaces at its ends"
+        raise RecipeError(f"{tokens!r} cannot be part of a folder name ({why}).")
     return f"{repeats}_{tokens}"

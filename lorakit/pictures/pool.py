@@ -4,10 +4,9 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from itertools import islice
 from multiprocessing import get_context, parent_process, resource_tracker
 from multiprocessing.connection import wait as wait_for
 from typing import TypeVar
@@ -16,8 +15,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 IN_THIS_PROCESS = 24  # below this, starting workers costs more than it saves
-AHEAD = 4  # batches waiting per worker: enough to keep it busy, few enough to forget
-BATCH = 32  # files at most that a worker is handed at once: asking for each alone costs time
+BATCH = 32  # files at most that a worker is handed at once
 
 
 class WorkerDied(RuntimeError):  # noqa: N818  (what happened, as in errors.py)
@@ -35,58 +33,46 @@ def worker_count() -> int:
 def spread(
     work: Callable[[Item], Result], items: Sequence[Item]
 ) -> Generator[tuple[Item, Result | WorkerDied], None, None]:
-    """In the order in which they are done. `work` must not raise; it runs in fresh processes."""
+    """In order. `work` must not raise; it runs in fresh processes."""
     if len(items) < IN_THIS_PROCESS:
         for item in items:
             yield item, work(item)
         return
-    done: set[int] = set()
-    try:
-        for index, result in _pooled(work, items, worker_count()):
-            done.add(index)
-            yield items[index], result
-    except BrokenProcessPool:
-        # one by one, so that the guilty file is known and the others are done
-        for index, item in enumerate(items):
-            if index not in done:
+    done = 0
+    while done < len(items):
+        try:
+            for result in _pooled(work, items[done:], worker_count()):
+                yield items[done], result
+                done += 1
+        except BrokenProcessPool:
+            # some one by one, so that the guilty file is known; the others together again
+            for item in items[done : done + BATCH]:
                 yield item, _alone(work, item)
+                done += 1
 
 
 def _pooled(
     work: Callable[[Item], Result], items: Sequence[Item], workers: int
-) -> Iterator[tuple[int, Result]]:
-    size = min(BATCH, 1 + len(items) // 500)
-    waiting = iter([range(at, min(at + size, len(items))) for at in range(0, len(items), size)])
+) -> Iterator[Result]:
     with (
         _no_sigpipe(),
         ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_begin) as pool,
     ):
         try:
             with _ctrl_c_held_back():
-                running: dict[Future[list[Result]], range] = {
-                    pool.submit(_batch, work, [items[i] for i in batch]): batch
-                    for batch in islice(waiting, workers * AHEAD)
-                }
-            while running:
-                ready, _ = wait(running, return_when=FIRST_COMPLETED)
-                for future in ready:
-                    indices = running.pop(future)
-                    for batch in islice(waiting, 1):
-                        running[pool.submit(_batch, work, [items[i] for i in batch])] = batch
-                    yield from zip(indices, future.result(), strict=True)
+                # of many small files the asking costs most
+                batch = min(BATCH, 1 + len(items) // 500)
+                results = pool.map(work, items, chunksize=batch)
+            yield from results
         except BaseException:
             # waits for what is being worked on: its caller sweeps up afterwards
             pool.shutdown(cancel_futures=True)
             raise
 
 
-def _batch(work: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
-    return [work(item) for item in items]
-
-
 def _alone(work: Callable[[Item], Result], item: Item) -> Result | WorkerDied:
     try:
-        return next(_pooled(work, [item], 1))[1]
+        return next(_pooled(work, [item], 1))
     except BrokenProcessPool:
         return WorkerDied("the process that opened it was killed (out of memory?)")
 

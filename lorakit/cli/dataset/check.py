@@ -36,6 +36,7 @@ def add_arguments(parser: Parser) -> None:
     parser.value("--trigger", "TRIGGER", "the trigger, where a bare folder is given")
     about = "judge sizes against this resolution, where a bare folder is given"
     parser.value("--resolution", "WxH", about)
+    parser.flag("--text", "look for words inside the pictures, too, such as watermarks (slow)")
     parser.flag("--all", "show every fault, also the many of one kind")
     parser.json()
 
@@ -79,13 +80,14 @@ def settings_of(target: Target, args: Arguments) -> CheckSettings:
     options = target.options
     if options is None:
         rules = BucketRules(read_size(args.resolution), max=2048) if args.resolution else None
-        return CheckSettings(args.trigger, rules, off=off)
+        return CheckSettings(args.trigger, rules, text=args.text, off=off)
     exact = not any(map(options.flag, ("enable_bucket", "cache_latents", "random_crop")))
     return CheckSettings(
         target.trigger,
         options.bucket_rules,
         exact_size=exact,
         token_limit=options.token_limit,
+        text=args.text,
         off=off,
         **_limits(target),
     )

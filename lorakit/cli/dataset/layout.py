@@ -113,7 +113,7 @@ def _step(target: Target, args: Arguments) -> arranging.Step | None:
         return arranging.set_repeats(root, wanted)
     if not asked:
         return None
-    trained = [subset for subset in target.scan().subsets if not subset.is_reg]
+    trained = target.scan().trained
     own = target.resolved
     fixed = own.get("max_train_steps") if own and not own.get("max_train_epochs") else None
     if args.steps and not args.epochs and fixed:
@@ -287,6 +287,5 @@ def _formula(target: Target, args: Arguments, facts: DatasetFacts) -> str:
     if target.options and not args.epochs and not args.batch:
         return count_steps(target.options, facts)[0].formula
     epochs, per_step = _epochs(target, args), _per_step(target, args)
-    trained = [subset for subset in facts.subsets if not subset.is_reg]
-    terms = [(subset.repeats, len(subset.images)) for subset in trained]
+    terms = [(subset.repeats, len(subset.images)) for subset in facts.trained]
     return steps_sentence(terms, epochs, per_step)

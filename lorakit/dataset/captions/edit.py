@@ -15,15 +15,8 @@ GROUPS: Mapping[str, re.Pattern[str]] = {
     name: re.compile(rf"\b(?:{words})\b", re.IGNORECASE)
     for name, words in tomllib.page(__file__, "groups.toml").items()
 }
-VIEWS = {
-    **dict.fromkeys(("side", "profile"), "profile view"),
-    **dict.fromkeys(("back", "behind"), "seen from behind"),
-    "front": "front view",
-    **dict.fromkeys(("closeup", "close", "face"), "close-up"),
-    "portrait": "portrait",
-    **dict.fromkeys(("body", "full", "fullbody"), "full body"),
-    "action": "action pose",
-}
+_PAGE = tomllib.page(__file__, "views.toml")
+VIEWS: Mapping[str, str] = {word: view for view in _PAGE for word in _PAGE[view].split()}
 PLACEHOLDERS = ("trigger", "name", "subset", "view", "sentence", *GROUPS, "rest", "caption")
 
 Edit = Callable[[str], str]

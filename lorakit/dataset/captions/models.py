@@ -9,26 +9,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from lorakit import json_text
+from lorakit import json_text, tomllib
 from lorakit.errors import LorakitError, RecipeError, SetupError, did_you_mean
 from lorakit.files import sha256
 from lorakit.user_files import Unreadable
 from lorakit.weights.hub import endpoint
 
 MODEL, TAGS = "model.onnx", "selected_tags.csv"
-# Short names for the v3 taggers (Apache-2.0); any other repository with the same two files works by
-# its full name.
-TAGGERS: Mapping[str, str] = {
-    "wd-vit": "SmilingWolf/wd-vit-tagger-v3",
-    "wd-swinv2": "SmilingWolf/wd-swinv2-tagger-v3",
-    "wd-convnext": "SmilingWolf/wd-convnext-tagger-v3",
-    "wd-vit-large": "SmilingWolf/wd-vit-large-tagger-v3",
-    "wd-eva02-large": "SmilingWolf/wd-eva02-large-tagger-v3",
-}
-DESCRIBERS: Mapping[str, str] = {
-    "florence2": "florence-community/Florence-2-base",
-    "blip": "Salesforce/blip-image-captioning-base",
-}
+_PAGE = tomllib.page(__file__, "models.toml")
+TAGGERS: Mapping[str, str] = _PAGE["taggers"]
+DESCRIBERS: Mapping[str, str] = _PAGE["describers"]
 INSTALL_TAGGER = 'pip install "lorakit[tag]"'
 INSTALL_DESCRIBER = 'pip install "lorakit[caption]"'
 _REPOSITORY = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w./-]+))?")

@@ -22,13 +22,8 @@ STRAIGHT = str.maketrans(
     {
         **dict.fromkeys("‘’‚‛", "'"),
         **dict.fromkeys("“”„‟", '"'),
-        "ﬀ": "ff",
-        "ﬁ": "fi",
-        "ﬂ": "fl",
-        "ﬃ": "ffi",
-        "ﬄ": "ffl",
+        **{sign: unicodedata.normalize("NFKC", sign) for sign in "ﬀﬁﬂﬃﬄﬆ"},
         "ﬅ": "ſt",
-        "ﬆ": "st",
     }
 )
 SYMBOLS = byte_symbols()

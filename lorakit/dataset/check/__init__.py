@@ -27,12 +27,16 @@ def check(
     from lorakit.dataset.check.captions import caption_faults
     from lorakit.dataset.check.looks import look_at
     from lorakit.dataset.check.pictures import picture_faults, sources_of
+    from lorakit.dataset.check.texts import open_reader, text_faults
 
+    reader = open_reader() if settings.text else None
     images = [image.path for image in facts.images if not image.frames]
     looks = look_at(facts.root, images, progress=progress)
+    sound = [path for path in images if reader and not looks[path].problem]
     found = [
         *facts.faults,
         *picture_faults(facts, looks, settings, sources_of(facts.root, images)),
+        *text_faults(reader, sound, progress),
         *flagged_faults(facts),
         *caption_faults(facts, settings),
         *balance_faults(facts),

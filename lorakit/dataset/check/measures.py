@@ -63,8 +63,7 @@ def measure(image: Image.Image) -> Look:
 
 def dhash(image: Image.Image) -> int:
     """64 bits, one per neighbour in a 9x8 thumbnail: survives scaling, not cropping."""
-    grey = image if image.mode == "L" else image.convert("L")
-    small = np.asarray(grey.resize((9, 8), Image.Resampling.BOX))
+    small = np.asarray(image.convert("L").resize((9, 8), Image.Resampling.BOX))
     return int.from_bytes(np.packbits(small[:, 1:] > small[:, :-1]).tobytes(), "big")
 
 
@@ -79,26 +78,19 @@ def is_grey(image: Image.Image) -> bool:
 
 def border(image: Image.Image) -> str:
     """Edges with a band of one colour: letterboxes, frames, caption strips."""
-    wide, high = image.size
-    if min(wide, high) < 80:
+    if min(image.size) < 80:
         return ""
-    lines = ((0, 0, wide, 1), (0, high - 1, wide, high), (0, 0, 1, high), (wide - 1, 0, wide, high))
-    even = [edge for edge, box in zip(EDGES, lines, strict=True) if _is_even(image.crop(box))]
-    if not even:
-        return ""  # most pictures: nothing more is looked at
     pixels: Pixels = np.asarray(image)
     across, down = pixels[:, ::2], pixels[::2].swapaxes(0, 1)
-    sides = {"top": across, "bottom": across[::-1], "left": down, "right": down[::-1]}
-    return ", ".join(edge for edge in even if _is_framed(sides[edge]))
-
-
-def _is_even(line: Image.Image) -> bool:
-    return all(high - low < 2 * FAR for low, high in line.getextrema())
+    sides = (across, across[::-1], down, down[::-1])
+    return ", ".join(edge for edge, lines in zip(EDGES, sides, strict=True) if _is_framed(lines))
 
 
 def _is_framed(lines: Pixels) -> bool:
     """The first fortieth of the lines holds one colour, and some later line does not."""
     colour = lines[0].mean(axis=0)
+    if np.abs(lines[0] - colour).max() >= FAR:
+        return False  # most pictures: nothing more is looked at
     off = np.abs(lines[: max(2, -(-len(lines) // 40))] - colour)
     plain = off.max() < FAR and off.mean() < 1.5
     return bool(plain and np.abs(lines[::8] - colour).max() >= FAR)

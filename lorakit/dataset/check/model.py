@@ -15,6 +15,7 @@ class CheckSettings:
     token_limit: int = 75  # 0: not counted (the family reads captions with another tokeniser)
     crop_limit: float = CROP_LIMIT  # share of the image that may be lost to the crop
     near_bits: int = 5  # dHashes that differ in at most this many bits are near-duplicates
+    text: bool = False  # words inside the pictures are looked for
     off: frozenset[str] = frozenset()
 
 
