@@ -36,6 +36,7 @@ def read_ai_toolkit(checkout: Path, commit: str = "") -> dict[str, Any]:
         if place == "ema_config":  # unset means none at all
             options[name].pop("default", None)
         sections.setdefault(place, []).append(name)
+    options.setdefault("arch", {"type": "str"})["choices"] = _SAID["names"]["archs"]
     sections["model_kwargs"] = [f"train_{expert}" for expert in EXPERTS]
     options |= {name: {"type": "bool", "default": True} for name in sections["model_kwargs"]}
     return {

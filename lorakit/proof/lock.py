@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timezone
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from lorakit.plan.model import Plan
 from lorakit.proof.compare import LOCAL, Difference, differences
 from lorakit.recipe.options import Options
 from lorakit.runs.find import run_dirs, run_name
-from lorakit.runs.images import digest_of, digest_of_stages, images_of
+from lorakit.runs.images import digest_of, digest_of_stages, files_in, images_of
 from lorakit.runs.opening import sets_of, trainer_of
 from lorakit.runs.record import Record, read_record
 from lorakit.toml_text import document_text
@@ -36,6 +37,7 @@ DECISIVE = frozenset(
         *("bitsandbytes", "lion-pytorch", "prodigyopt", "schedulefree"),
     }
 )
+PLACES = {"control_directory", "conditioning_data_dir", "num_repeats"}  # or in the files' lines
 # A difference in one of these is another training,
 INPUTS = ("trainer", "options", "prompts", "weights", "dataset")
 # but weights may be in another folder,
@@ -74,6 +76,7 @@ def lock_of(plan: Plan) -> Lock:
             "images": len(rows),
             "files": {
                 row.image: f"{row.sha256} {row.caption_sha256 or '-'} x{row.repeats}"
+                + "".join(f" {one.sha256}" for one in row.controls)
                 for row in rows
             },
         },
@@ -91,7 +94,8 @@ def lock_of(plan: Plan) -> Lock:
 def lock_of_all(plans: Sequence[Plan], *, quick: bool = False) -> Lock:
     """Every byte read anew unless `quick`; with stages, options and images by the stage."""
     # Together: the stages share their weights, and the cores share the files.
-    sha256_of_all((path for plan in plans for path in _inputs_of(plan)), anew=not quick)
+    weights = (path for plan in plans for one in plan.weights for path in files_of(one.path))
+    sha256_of_all(chain(weights, *map(files_in, plans)), anew=not quick)
     locks = {plan.stage: lock_of(plan) for plan in plans}
     first, *others = locks.values()
     if not others:
@@ -138,9 +142,15 @@ def outputs_of(record: Record) -> Lock:
 
 
 def options_of(plan: Plan) -> Lock:
-    """train.toml without what this machine's folders decide; weights are there by their hash."""
+    """What the trainer gets, of all and of single folders, without what this machine's folders
+    decide; weights are there by their hash.
+    """
     left_out = LOCAL | {weight.option for weight in plan.weights}
-    return {key: one.value for key, one in sorted(plan.settings.items()) if key not in left_out}
+    found = {key: one.value for key, one in sorted(plan.settings.items()) if key not in left_out}
+    for subset in plan.dataset.subsets:
+        own = Options(plan.resolved).subset(subset.path.name)
+        found |= {f"{subset.path.name} {key}": own[key] for key in sorted(own.keys() - PLACES)}
+    return found
 
 
 def text_of(lock: Mapping[str, Any]) -> str:
@@ -218,11 +228,11 @@ def compare_locks(
 
 
 def _explained(one: Difference) -> Difference:
-    """A dataset line holds image, caption and repeats; say which of them differs."""
+    """A dataset line holds image, caption, repeats and control pictures; say which differs."""
     if one.before is None or one.after is None:
         return one
-    words = [str(side).split() for side in (one.before, one.after)]
-    pairs = zip(("image", "caption", "repeats"), *words, strict=False)
+    words = [[*str(side).split(" ", 3), ""] for side in (one.before, one.after)]
+    pairs = zip(("image", "caption", "repeats", "controls"), *words, strict=False)
     changed = ", ".join(what for what, before, after in pairs if before != after)
     before, after = (" ".join(word[:8] for word in line) for line in words)
     return Difference(f"{one.key} ({changed})", before, after)
@@ -236,13 +246,6 @@ def _weight(path: Path, root: Path) -> Lock:
         )
     digest, size = path_digest(path)
     return {"path": _relative(path, root), "sha256": digest, "short": digest[:10], "bytes": size}
-
-
-def _inputs_of(plan: Plan) -> Iterator[Path]:
-    for weight in plan.weights:
-        yield from files_of(weight.path)
-    for image in plan.dataset.images:
-        yield from filter(None, (image.path, image.caption_path))
 
 
 def _relative(path: Path, root: Path) -> str:

@@ -60,6 +60,7 @@ def _images(run_dir: Path, record: Record) -> Account:
         return {"digest": record.dataset.digest}
     return {
         row.image: {"image": row.sha256, "caption": row.caption, "repeats": row.repeats}
+        | {one.image: one.sha256 for one in row.controls}
         for row in rows
     }
 

@@ -90,6 +90,7 @@ def _inputs(record: Record, images: Sequence[ImageRow] | None) -> Iterator[Path]
             yield from files_of(Path(one.path))
     for row in images or ():
         yield from _image(record, row)
+        yield from (Path(record.dataset.root) / one.image for one in row.controls)
 
 
 def _image(record: Record, row: ImageRow) -> tuple[Path, Path]:
@@ -112,6 +113,9 @@ def _dataset(
             yield Difference(f"dataset {row.image}", row.sha256, now[image])
         if now[caption] != row.caption_sha256:
             yield Difference(f"dataset {row.image} (caption)", row.caption_sha256, now[caption])
+        for one in row.controls:
+            if (seen := now[Path(record.dataset.root) / one.image]) != one.sha256:
+                yield Difference(f"dataset {row.image} (control {one.image})", one.sha256, seen)
 
 
 def _checkpoints(

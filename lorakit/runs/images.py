@@ -2,20 +2,30 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 from lorakit import json_text
 from lorakit.dataset.captions.read import read_words
+from lorakit.dataset.controls import controls_of
 from lorakit.errors import LorakitError
 from lorakit.files import below, write_atomic
 from lorakit.plan.model import Plan
+from lorakit.recipe.options import Options
 from lorakit.typed_json import Part, rare
 from lorakit.user_files import Missing, Unreadable
 from lorakit.weights.hashes import sha256_of_all
 
 LIST = "dataset.json"
+
+
+@dataclass(frozen=True)
+class ControlRow(Part):
+    image: str  # that another is made from; seen from the dataset's folder
+    sha256: str | None = None
 
 
 @dataclass(frozen=True)
@@ -28,15 +38,15 @@ class ImageRow(Part):
     width: int = 0
     height: int = 0
     caption_file: str = rare("")  # where it is not beside the image
+    controls: tuple[ControlRow, ...] = rare(())
 
 
 def images_of(plan: Plan) -> list[ImageRow]:
     """What the plan would train on, hashed, by relative path."""
     root = plan.dataset.root
     images = [(subset, image) for subset in plan.dataset.subsets for image in subset.images]
-    hashes = sha256_of_all(
-        path for _, image in images for path in (image.path, image.caption_path) if path
-    )
+    controls = controls_in(plan)
+    hashes = sha256_of_all(files_in(plan))
     rows = [
         ImageRow(
             image=below(image.path, root),
@@ -47,10 +57,31 @@ def images_of(plan: Plan) -> list[ImageRow]:
             width=image.width,
             height=image.height,
             caption_file=str(subset.metadata or ""),
+            controls=tuple(
+                ControlRow(Path(os.path.relpath(one, root)).as_posix(), hashes.get(one))
+                for one in controls.get(image.path, ())
+            ),
         )
         for subset, image in images
     ]
     return sorted(rows, key=lambda row: row.image)
+
+
+def files_in(plan: Plan) -> Iterator[Path]:
+    """Every picture, caption and control picture."""
+    for image in plan.dataset.images:
+        yield from filter(None, (image.path, image.caption_path))
+    yield from chain(*controls_in(plan).values())
+
+
+def controls_in(plan: Plan) -> dict[Path, list[Path]]:
+    """What each picture is made from, where the recipe names a folder of that."""
+    found: dict[Path, list[Path]] = {}
+    for subset in plan.dataset.trained:
+        place = Path(Options(plan.resolved).subset(subset.path.name).get("control_directory", ""))
+        if place.name and place.is_dir():
+            found |= controls_of([one.path for one in subset.images], place, numbered=True)
+    return found
 
 
 def write_images(run_dir: Path, rows: Sequence[ImageRow]) -> None:
@@ -73,9 +104,12 @@ def read_images(run_dir: Path, name: str = LIST) -> list[ImageRow] | None:
 
 def digest_of(rows: Sequence[ImageRow]) -> str:
     """The dataset in one hash: relative paths, hashes, repeats; no times, no places."""
-    text = "\n".join(
-        f"{row.image}\t{row.sha256}\t{row.caption_sha256 or ''}\t{row.repeats}" for row in rows
+    lines = (
+        [row.image, row.sha256, row.caption_sha256 or "", row.repeats]
+        + [one.sha256 for one in row.controls]
+        for row in rows
     )
+    text = "\n".join("\t".join(map(str, line)) for line in lines)
     return hashlib.sha256(text.encode()).hexdigest()
 
 

@@ -8,6 +8,7 @@ import signal
 import struct
 import sys
 import time
+import zlib
 from pathlib import Path
 from zipfile import ZipFile
 
@@ -59,6 +60,18 @@ def save(root: Path, name: str, step: int, shown: str, arch: str) -> None:
     say(f"Saved optimizer to {root / 'optimizer.pt'}")
 
 
+def picture(colour: tuple[int, int, int], side: int = 64) -> bytes:
+    """A PNG of one colour."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        body = kind + data
+        return struct.pack(">I", len(data)) + body + struct.pack(">I", zlib.crc32(body))
+
+    head = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
+    rows = zlib.compress((b"\0" + bytes(colour) * side) * side)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+
+
 def moments(root: Path) -> str:
     with ZipFile(root / "optimizer.pt") as file:
         return f"step {file.read('step').decode()}"
@@ -104,7 +117,9 @@ def main() -> None:
             say(f"\nSaving at step {step}")
             save(root, name, step, f"_{step:09d}", process["model"]["arch"])
             (root / "samples").mkdir(exist_ok=True)
-            (root / "samples" / f"1764316800123__{step:09d}_0.png").write_bytes(b"a picture")
+            for number, _ in enumerate(process["sample"].get("samples", [{}])):
+                place = root / "samples" / f"1764316800123__{step:09d}_{number}.png"
+                place.write_bytes(picture((step % 256, 90, 60 * number)))
         bar(name, step + 1, steps, losses[step])
     say("")
     save(root, name, steps, "", process["model"]["arch"])

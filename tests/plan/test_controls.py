@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,11 @@ from plan_cases import folder, png
 
 from lorakit.plan.make import make_plan
 from lorakit.plan.model import Plan
+from lorakit.proof.lock import compare_locks, lock_of, options_of, text_of
+from lorakit.proof.verify import verify_inputs
 from lorakit.recipe.resolve import resolve
+from lorakit.runs.images import images_of, read_images, write_images
+from lorakit.runs.opening import opening_record
 from lorakit.trainers.base import Command, Work
 from lorakit.trainers.musubi import caches
 
@@ -141,3 +146,34 @@ def test_an_edited_control_picture_is_cached_again(pairs: Path) -> None:
     assert caches.needless(latents, work)
     png(pairs / "before/000.png", 96, 96)
     assert not caches.needless(latents, work)
+
+
+def test_a_changed_control_picture_is_a_changed_lock_and_a_changed_run(pairs: Path) -> None:
+    planned = replace(plan(pairs, "flux-kontext"), weights=())
+    locked, rows = lock_of(planned), images_of(planned)
+    named = [[one.image for one in row.controls] for row in rows]
+    assert named == [["../before/000.png"], ["../before/001.jpg"]]
+    assert "before" not in text_of(locked)
+    record = replace(opening_record(planned), files={})
+    planned.run_dir.mkdir(parents=True)
+    write_images(planned.run_dir, rows)
+    assert read_images(planned.run_dir) == rows
+    assert verify_inputs(planned.run_dir, record) == []
+    png(pairs / "before/000.png", 32, 32)
+    (pairs / "before/001.jpg").unlink()
+    inputs, _ = compare_locks(locked, lock_of(planned))
+    assert [one.key for one in inputs] == [
+        "dataset.files.10_fox/000.png (controls)",
+        "dataset.files.10_fox/001.png (controls)",
+    ]
+    assert [one.key for one in verify_inputs(planned.run_dir, record)] == [
+        "dataset 10_fox/000.png (control ../before/000.png)",
+        "dataset 10_fox/001.png (control ../before/001.jpg)",
+    ]
+
+
+def test_what_a_folder_has_for_itself_is_in_the_lock(pairs: Path) -> None:
+    plain = plan(pairs, "flux2")
+    small = plan(pairs, "flux2", 'control_directory = "before"\nno_resize_control = true')
+    new = options_of(small).items() - options_of(plain).items()
+    assert new == {("10_fox no_resize_control", True)}

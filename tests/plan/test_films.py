@@ -139,7 +139,7 @@ def test_image_to_video_needs_more_than_its_first_frame_to_train_and_one_to_draw
     sample = '\ntask = "i2v-14B"\n[sample]\nprompts = ["fox{}"]'
     planned = plan(tmp_path, "target_frames = [9]", sample.format(""))
     found = told(planned)
-    assert "000.png would be one frame" in found["musubi-i2v-frames"]
+    assert "000.png is one frame" in found["musubi-i2v-frames"]
     assert "without a first frame" in found["musubi-i2v-prompt"]
     right = plan(tmp_path, "target_frames = [9]", sample.format(" --i first.png --f 17"))
     assert "musubi-i2v-prompt" not in told(right)

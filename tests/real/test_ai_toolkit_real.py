@@ -266,6 +266,55 @@ def tensors_of(path: Path) -> bytes:
     return data[8 + int.from_bytes(data[:8], "little") :]
 
 
+# Provoked: each of these it takes in silence, left to itself.
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("arch=zimagee",), "Did you mean zimage?"),
+        (("gradient_acumulation=2",), "run.py has no such option"),
+        (("output_name=c",), "c is how another file begins that ai-toolkit writes"),
+        ((), "001.png: cannot be decoded"),
+        ((), "1 picture without a caption file would train with none, such as 001.png"),
+    ],
+)
+def test_what_it_takes_in_silence_is_refused_before_it_starts(
+    toy: Path, words: tuple[str, ...], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    picture = toy / "datasets/fox/2_zxfox/001.png"
+    if "decoded" in told:
+        picture.write_bytes(picture.read_bytes()[:60])  # its header is sound
+    if "caption" in told:
+        picture.with_suffix(".txt").unlink()
+    assert train(toy, *words) == 1
+    assert told in capsys.readouterr().err
+    assert not run_dirs(toy)
+
+
+@pytest.mark.slow
+def test_left_to_itself_it_trains_what_lorakit_refuses(toy: Path) -> None:
+    """A broken picture, one without a caption, an unknown key and an unknown arch: exit code 0. A
+    name that begins like config.yaml: it goes on from that, and dies.
+    """
+    place, env = exported(toy)
+    folder, config = toy / "datasets/fox/2_zxfox", place / "ai-toolkit.yaml"
+    (folder / "000.png").write_bytes((folder / "000.png").read_bytes()[:60])
+    (folder / "001.txt").unlink()
+    sound = config.read_text(encoding="utf-8")
+    odd = sound.replace("arch: sd1", "arch: zimagee").replace("lr: ", "gradient_acumulation: 2\n      lr: ", 1)  # fmt: skip
+    assert odd.count("zimagee") == odd.count("acumulation") == 1
+    codes = {}
+    for name in ("fox", "c"):
+        config.write_text(odd.replace("name: fox", f"name: {name}"), encoding="utf-8")
+        done = subprocess.run(
+            ["sh", str(place / "train.sh")], env=env, capture_output=True, text=True, check=False
+        )
+        codes[name] = done.returncode
+    assert codes == {"fox": 0, "c": 1}, done.stderr[-2000:]
+    assert (place / "training/fox/fox.safetensors").is_file()
+
+
 @pytest.mark.slow
 def test_a_nan_that_it_shows_as_0_has_failed(toy: Path) -> None:
     assert train(toy, "learning_rate=1e30") == 4

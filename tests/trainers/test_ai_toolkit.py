@@ -291,8 +291,9 @@ def test_a_run_is_done_with_its_files_under_their_true_steps(
         ("output/maya_000000004.safetensors", 5, "step"),
     ]
     assert [(one.path, one.step, one.prompt) for one in record.samples] == [
-        ("output/sample/1764316800123__000000002_0.png", 2, 0),
-        ("output/sample/1764316800123__000000004_0.png", 4, 0),
+        (f"output/sample/1764316800123__{step:09d}_{prompt}.png", step, prompt)
+        for step in (2, 4)
+        for prompt in (0, 1, 2)
     ]
     assert [(one.name, one.step) for one in plan.steps.checkpoints] == [
         ("maya_000000002.safetensors", 3),

@@ -97,8 +97,7 @@ def _dataset_faults(options: Options, facts: DatasetFacts) -> Iterator[Fault]:
         one_frame = 1 in options.film_rules(subset.path).target_frames
         lone = [image for image in subset.images if one_frame or not image.frames]
         if i2v and lone:
-            what = f"{lone[0].path.name} would be one frame: image to video is given the first and"
-            what = f"{what} learns those behind it."
+            what = f"{lone[0].path.name} is one frame: image to video learns those behind it."
             hint = "Take films, with target_frames from 5 on."
             yield Fault(str(subset.path), what, hint, "musubi-i2v-frames")
         if films and options.batch_size > 1 and not options.bucket_rules.enable:
