@@ -16,6 +16,7 @@ import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 
 from lorakit.cli.terminal.arguments import Arguments, Parser
@@ -23,7 +24,8 @@ from lorakit.cli.terminal.meant import recipe_path
 from lorakit.cli.terminal.next_step import say_next
 from lorakit.engines.pod import Pod, fetch_run, pack_run, push, stays_here
 from lorakit.engines.source import setup_lines
-from lorakit.errors import LorakitError, did_you_mean, raise_on_errors
+from lorakit.engines.sweep import FOLDER, MANIFEST, read_sweep, results_of
+from lorakit.errors import LorakitError, SetupError, did_you_mean, raise_on_errors
 from lorakit.machine import this_machine
 from lorakit.plan.make import faults_of
 from lorakit.runs.find import find_run, run_name
@@ -63,25 +65,30 @@ def run(args: Arguments) -> int:
 def push_and_train(pod: Pod, verb: str, words: Sequence[str]) -> int:
     """What `push` does not know is for `train`."""
     parser = Parser(prog=f"lorakit remote {pod} {verb}")
-    parser.recipe()
+    parser.recipes()
     args, more = parser.parse_known_args(words)
     machine = replace(this_machine(), elsewhere=True)
-    plans = plans_now(recipe_path(args.recipe), args.sets, args.unsets, machine=machine)
-    raise_on_errors(faults_of(plans))
-    resolved = plans[0].resolved
-    said = push(pod, resolved, say)
-    say(*stays_here(plans[0]))
+    recipes = map(recipe_path, args.recipes)
+    stages = [plans_now(one, args.sets, args.unsets, machine=machine) for one in recipes]
+    raise_on_errors(faults_of(chain(*stages)))
+    plans = [first for first, *_ in stages]
+    said = push(pod, plans, say)
+    say(*dict.fromkeys(chain(*map(stays_here, plans))))
     if verb == "push":
         say_next(f"lorakit remote {pod} train {shlex.join(words)}")
         return 0
-    there = ["train", f"recipes/{resolved.file.name}", *said, *more]
-    return _begin(pod, there, [resolved.name])
+    there = [f"recipes/{one.resolved.file.name}" for one in plans]
+    return _begin(pod, ["train", *there, *said, *more], [one.resolved.name for one in plans])
 
 
 def _begin(pod: Pod, words: Sequence[str], name: Sequence[str]) -> int:
     """In a session of its own there, then watched from here."""
     if code := pod.stay(["start", *words]):
         return code
+    if len(name) > 1:
+        say(f"They train at {pod.host}, one after another, and need no connection.")
+        say_next(f"lorakit remote {pod} runs")
+        return 0
     say(f"It trains at {pod.host} and needs no connection; Ctrl-C here ends the watching alone.")
     code = pod.stay(["watch", *name], tty=sys.stdin.isatty())
     say_next(shlex.join(["lorakit", "remote", str(pod), "watch" if code else "fetch", *name]))
@@ -89,8 +96,22 @@ def _begin(pod: Pod, words: Sequence[str], name: Sequence[str]) -> int:
 
 
 def _fetch(pod: Pod, word: str) -> int:
-    target = fetch_run(pod, word, Path.cwd())
-    print_text(f"{target}: all of it as it is at {pod.host}, byte for byte")
+    """A run, or of a sweep that is here each run that has ended there."""
+    root = Path.cwd()
+    names, sweep = [word], root / FOLDER / word
+    if (sweep / MANIFEST).is_file():
+        results = results_of(root, read_sweep(sweep))
+        names = [one.point.name for one in results if one.run_dir is None]
+    for name in names:
+        try:
+            target = fetch_run(pod, name, root)
+        except LorakitError as error:
+            if isinstance(error, SetupError) or name == word:
+                raise
+            say(f"{name}: {error.message}")
+            continue
+        print_text(f"{target}: all of it as it is at {pod.host}, byte for byte")
     say(f"{pod.host} may cost money as long as it is on; end it where you rented it.")
-    say_next(f"lorakit report {shlex.quote(run_name(target))}")
+    words = ("sweep table", word) if names != [word] else ("report", run_name(target))
+    say_next(f"lorakit {words[0]} {shlex.quote(words[1])}")
     return 0

@@ -12,6 +12,7 @@ from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import IO
+from urllib.parse import quote
 
 from lorakit import __version__
 from lorakit.config import user_setting
@@ -136,11 +137,20 @@ def bundle_at(path: Path, name: str, sources: Mapping[str, Path | bytes]) -> str
     return sha256(path)[:16]
 
 
-def push(pod: Pod, resolved: Resolved, tell: Callable[[str], object]) -> list[str]:
-    """Recipe, lock, presets and datasets to their places there; the words to say over it."""
-    datasets, words = datasets_of(resolved)
-    sources: dict[str, Mapping[str, Path | bytes]] = {"": sent_files(resolved)}
-    sources |= {place: dict(contents(root)) for place, root in datasets.items()}
+def push(pod: Pod, plans: Sequence[Plan], tell: Callable[[str], object]) -> list[str]:
+    """Recipes, locks, presets and datasets to their places there; the words to say over them."""
+    files: dict[str, Path | bytes] = {}
+    sources: dict[str, Mapping[str, Path | bytes]] = {"": files}
+    said: list[list[str]] = []
+    for plan in plans:
+        files |= sent_files(plan.resolved)
+        datasets, words = datasets_of(plan.resolved)
+        said += [] if words in said else [words]
+        for place in datasets.keys() - sources.keys():
+            sources[place] = dict(contents(datasets[place]))
+    if len(said) > 1:
+        what = "These recipes take different pictures from outside of the project."
+        raise RecipeError(what, hint="Push them one by one.")
     with TemporaryDirectory(prefix="lorakit-push-") as folder:
         paths = [Path(folder) / str(number) for number in range(len(sources))]
         digests = [
@@ -148,10 +158,10 @@ def push(pod: Pod, resolved: Resolved, tell: Callable[[str], object]) -> list[st
             for path, (place, files) in zip(paths, sources.items(), strict=True)
         ]
         _send(pod, list(zip(digests, paths, strict=True)), tell)
-    pairs = zip(digests[1:], datasets, strict=True)
+    pairs = list(zip(digests, sources, strict=True))[1:]
     for line in pod.ask("place", digests[0], *chain(*pairs)).splitlines():
         tell(line)
-    return words
+    return said[0]
 
 
 def _send(pod: Pod, bundles: list[tuple[str, Path]], tell: Callable[[str], object]) -> None:
@@ -183,10 +193,11 @@ def _send(pod: Pod, bundles: list[tuple[str, Path]], tell: Callable[[str], objec
 
 def fetch_run(pod: Pod, word: str, root: Path) -> Path:
     """A run that has ended, put into its place here once every byte is proven."""
-    with TemporaryDirectory(prefix="lorakit-fetch-") as folder:
-        bundle = Path(folder) / "run.zip"
-        with bundle.open("wb") as file:
-            pod.ask("remote", "here", "pack", word, into=file)
+    bundle = root / ".lorakit" / "fetch" / f"{quote(f'{pod.host} {word}', safe=' @')}.zip"
+    bundle.parent.mkdir(parents=True, exist_ok=True)
+    with bundle.open("ab") as file:  # what a cut has left of it is there already
+        pod.ask("pack", word, str(file.tell()), into=file)
+    try:
         manifest, faults = verify(bundle)
         raise_on_errors(faults)
         name = Path(manifest.dataset)
@@ -198,6 +209,8 @@ def fetch_run(pod: Pod, word: str, root: Path) -> Path:
             raise LorakitError(f"{target} is here already, and is left as it is.", hint=hint)
         unpack(bundle, target)
         return target
+    finally:
+        bundle.unlink()
 
 
 def pack_run(run_dir: Path, stream: IO[bytes]) -> None:

@@ -71,6 +71,11 @@ start) # WORDS of lorakit, in a session of their own; what they say, until the r
     sleep 0.2
   done
   ;;
+pack) # RUN BYTES: the run as a bundle, from that byte on
+  code=.lorakit/code-$$
+  { lorakit remote here pack "$1" || echo $? > "$code"; } | tail -c "+$(($2 + 1))"
+  if [ -e "$code" ]; then rm -f "$code"; exit 1; fi
+  ;;
 setup) # a shell's lines that make source/
   cd .lorakit && eval "$1" && source/.venv/bin/lorakit doctor
   ;;
