@@ -22,10 +22,8 @@ from pathlib import Path
 from lorakit.cli.terminal.arguments import Arguments, Parser
 from lorakit.cli.terminal.meant import recipe_path
 from lorakit.cli.terminal.next_step import say_next
-from lorakit.engines.pod import Pod, fetch_run, pack_run, push, stays_here
-from lorakit.engines.source import setup_lines
-from lorakit.engines.sweep import FOLDER, MANIFEST, read_sweep, results_of
-from lorakit.errors import LorakitError, SetupError, did_you_mean, raise_on_errors
+from lorakit.engines.pod import Pod, fetch_run, pack_run, push, setup_lines, stays_here
+from lorakit.errors import LorakitError, did_you_mean, raise_on_errors
 from lorakit.machine import this_machine
 from lorakit.plan.make import faults_of
 from lorakit.runs.find import find_run, run_name
@@ -77,18 +75,20 @@ def push_and_train(pod: Pod, verb: str, words: Sequence[str]) -> int:
     if verb == "push":
         say_next(f"lorakit remote {pod} train {shlex.join(words)}")
         return 0
+    names = [one.resolved.name for one in plans]
     there = [f"recipes/{one.resolved.file.name}" for one in plans]
-    return _begin(pod, ["train", *there, *said, *more], [one.resolved.name for one in plans])
+    if len(plans) == 1:
+        return _begin(pod, ["train", *there, *said, *more], names)
+    code = pod.stay(["several", *there, "--", "train", *said, *more])
+    say(f"They train at {pod.host}, one after another, and need no connection.")
+    say_next(f"lorakit remote {pod} runs    # then: fetch {names[0]}, and so on")
+    return code
 
 
 def _begin(pod: Pod, words: Sequence[str], name: Sequence[str]) -> int:
     """In a session of its own there, then watched from here."""
     if code := pod.stay(["start", *words]):
         return code
-    if len(name) > 1:
-        say(f"They train at {pod.host}, one after another, and need no connection.")
-        say_next(f"lorakit remote {pod} runs")
-        return 0
     say(f"It trains at {pod.host} and needs no connection; Ctrl-C here ends the watching alone.")
     code = pod.stay(["watch", *name], tty=sys.stdin.isatty())
     say_next(shlex.join(["lorakit", "remote", str(pod), "watch" if code else "fetch", *name]))
@@ -96,22 +96,8 @@ def _begin(pod: Pod, words: Sequence[str], name: Sequence[str]) -> int:
 
 
 def _fetch(pod: Pod, word: str) -> int:
-    """A run, or of a sweep that is here each run that has ended there."""
-    root = Path.cwd()
-    names, sweep = [word], root / FOLDER / word
-    if (sweep / MANIFEST).is_file():
-        results = results_of(root, read_sweep(sweep))
-        names = [one.point.name for one in results if one.run_dir is None]
-    for name in names:
-        try:
-            target = fetch_run(pod, name, root)
-        except LorakitError as error:
-            if isinstance(error, SetupError) or name == word:
-                raise
-            say(f"{name}: {error.message}")
-            continue
-        print_text(f"{target}: all of it as it is at {pod.host}, byte for byte")
+    target = fetch_run(pod, word, Path.cwd())
+    print_text(f"{target}: all of it as it is at {pod.host}, byte for byte")
     say(f"{pod.host} may cost money as long as it is on; end it where you rented it.")
-    words = ("sweep table", word) if names != [word] else ("report", run_name(target))
-    say_next(f"lorakit {words[0]} {shlex.quote(words[1])}")
+    say_next(f"lorakit report {shlex.quote(run_name(target))}")
     return 0

@@ -21,7 +21,6 @@ import shlex
 from dataclasses import replace
 from pathlib import Path
 
-from lorakit import json_text
 from lorakit.cli.queue import run as queue_run
 from lorakit.cli.remote import push_and_train
 from lorakit.cli.terminal.arguments import Arguments, Parser
@@ -83,12 +82,12 @@ def run(args: Arguments) -> int:
     if args.on == "slurm":
         _on_slurm(folder, sweep, results, args)
         return 0
+    new = [str(folder / one.point.file) for one in results if one.state == "not started"]
     if args.on == "sky":
-        points = (one.point for one in results if one.state == "not started")
-        tasks_for_sky([str(folder / point.file) for point in points], args.bucket)
+        tasks_for_sky(new, args.bucket)
         return 0
     if args.on:
-        return _on_ssh(folder, results, args)
+        return push_and_train(Pod.named(args.on), "train", new) if new else 0
     if args.halving or args.rungs:
         return _halved(folder, sweep, args)
     code, before = 0, -1
@@ -125,19 +124,6 @@ def _on_slurm(folder: Path, sweep: Sweep, results: list[PointResult], args: Argu
         say(f"job {job}: {counted(len(todo), 'point')}; logs in {folder / 'slurm'}")
         say(f"scancel {job} ends it in good order; what is requeued goes on by itself.")
     say_next(f"lorakit sweep {'status' if todo else 'table'} {shlex.quote(sweep.name)}")
-
-
-def _on_ssh(folder: Path, results: list[PointResult], args: Arguments) -> int:
-    """What has no run there; the machine trains one after another."""
-    pod, code = Pod.named(args.on), 0
-    there = {row["run"].partition("/")[0] for row in json_text.loads(pod.ask("runs", "--json"))}
-    todo = [one.point for one in results if one.state == "not started"]
-    if known := [one.name for one in todo if one.name in there]:
-        say(f"{', '.join(known)}: begun there; lorakit remote {pod} runs shows it")
-    if todo := [one for one in todo if one.name not in there]:
-        code = push_and_train(pod, "train", [str(folder / one.file) for one in todo])
-    say_next(f"lorakit remote {pod} fetch {shlex.quote(folder.name)}")
-    return code
 
 
 def _one(folder: Path, found: list[PointResult], args: Arguments) -> int:
