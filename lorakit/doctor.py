@@ -7,8 +7,10 @@ import platform
 import re
 import shutil
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 from lorakit import __version__, json_text
@@ -69,20 +71,12 @@ class Checked:
 
 def examine(interfaces: Mapping[str, tuple[str, ...]]) -> list[Checked]:
     """In the order in which one thing needs another; `interfaces` are folders by program."""
-    checks: tuple[Callable[[], Iterator[Checked]], ...] = (
-        _python,
-        _device,
-        *((lambda one=one: _trainer(one)) for one in HOMES),
-        _packages,
-        _disk,
-        _hub,
-        lambda: _interfaces(interfaces),
-        _engines,
+    found = chain(
+        *(_python(), _device(), *map(_trainer, HOMES), _packages(), _disk(), _hub()),
+        *(_interfaces(interfaces), _engines()),
     )
     return [
-        Checked(one.name, one.state, unlocated(one.said), unlocated(one.remedy))
-        for check in checks
-        for one in check()
+        Checked(one.name, one.state, unlocated(one.said), unlocated(one.remedy)) for one in found
     ]
 
 
@@ -94,11 +88,9 @@ def unlocated(text: str) -> str:
 def _python() -> Iterator[Checked]:
     said = f"{platform.python_version()}, {platform.system()} {platform.machine()}"
     yield Checked("lorakit", "ok", __version__)
-    if PYTHONS[0] <= sys.version_info[:2] < PYTHONS[1]:
-        yield Checked("Python", "ok", said)
-    else:
-        remedy = "Use Python 3.10 to 3.14: uvx --python 3.12 lorakit doctor"
-        yield Checked("Python", "red", said, remedy)
+    fits = PYTHONS[0] <= sys.version_info[:2] < PYTHONS[1]
+    remedy = "" if fits else "Use Python 3.10 to 3.14: uvx --python 3.12 lorakit doctor"
+    yield Checked("Python", "ok" if fits else "red", said, remedy)
 
 
 def _device() -> Iterator[Checked]:
@@ -147,14 +139,11 @@ def _trainer(one: Home) -> Iterator[Checked]:
 def _packages() -> Iterator[Checked]:
     """Against the versions that lorakit's own tests pass with, where this is a clone."""
     pins: dict[str, set[str]] = {}
-    try:
-        lines = read_text(ROOT / "constraints.txt").splitlines()
-    except Unreadable:
-        lines = []
-    for line in lines:
-        name, equals, rest = line.partition("==")
-        if equals:
-            pins.setdefault(name.strip().lower(), set()).add(rest.partition(";")[0].strip())
+    with suppress(Unreadable):
+        for line in read_text(ROOT / "constraints.txt").splitlines():
+            name, equals, rest = line.partition("==")
+            if equals:
+                pins.setdefault(name.strip().lower(), set()).add(rest.partition(";")[0].strip())
     here, ours = packages_of(Path(sys.executable)), {"huggingface-hub", "rich", "toml"}
     names = sorted({*DECISIVE, *ours, "psutil", "filelock"} & here.keys())
     plain = {name: here[name].partition("+")[0] for name in names}  # 2.13.0+cpu
@@ -181,10 +170,8 @@ def _hub() -> Iterator[Checked]:
     file = Path(os.environ.get("HF_HOME") or home() / ".cache" / "huggingface") / "token"
     kept = Path(os.environ.get("HF_TOKEN_PATH") or file)
     by = "HF_TOKEN" if os.environ.get("HF_TOKEN") else "hf auth login" if kept.is_file() else ""
-    if by:
-        yield Checked("hub login", "ok", f"a token by {by}")
-    else:
-        yield Checked("hub login", "note", "no token; gated bases need one", "hf auth login")
+    said = f"a token by {by}" if by else "no token; gated bases need one"
+    yield Checked("hub login", "ok" if by else "note", said, "" if by else "hf auth login")
 
 
 def _interfaces(programs: Mapping[str, tuple[str, ...]]) -> Iterator[Checked]:

@@ -4,7 +4,7 @@ import os
 import platform
 import re
 import shutil
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 
@@ -20,6 +20,7 @@ class Gpu:
     name: str
     memory_bytes: int
     capability: float = 0.0  # CUDA's compute capability; 0: not known
+    sky: str = field(default="", compare=False)  # SkyPilot's name of it
 
     @property
     def lacks_bf16(self) -> bool:
@@ -57,7 +58,8 @@ def known_cards() -> dict[str, Gpu]:
     """By the name that `--for` takes."""
     page = tomllib.loads(Path(__file__).with_name("cards.toml").read_text(encoding="utf-8"))
     return {
-        key: Gpu(one["name"], one["memory_gb"] * GB, one["capability"]) for key, one in page.items()
+        key: Gpu(one["name"], one["memory_gb"] * GB, one["capability"], one.get("sky", ""))
+        for key, one in page.items()
     }
 
 

@@ -2,16 +2,19 @@
 medians.
 
     python tools/bench_cli.py [--runs 7]
+    python tools/bench_cli.py --sweeps      # the table of 1,000 records, and submitting 100 recipes
 
 Prints seconds on top of the bare interpreter beside the aim, and what a plan of ten thousand images
-costs.
+costs. A stand-in takes what is submitted to Slurm; every recipe is planned before.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import json
 import os
+import shutil
 import statistics
 import struct
 import subprocess
@@ -27,7 +30,11 @@ AIMS = {"--help": 0.15, "plan, 100 images": 0.35, "plan, 10,000 images": 3.0}
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=7)
+    parser.add_argument("--sweeps", action="store_true")
     args = parser.parse_args()
+    if args.sweeps:
+        bench_sweeps(args.runs)
+        return
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         cases = {
@@ -64,11 +71,57 @@ def main() -> None:
         print(f"{name:<22}{median:>10.3f}{median - base:>9.3f}{median / base:>7.1f}x{aim:>7}")
 
 
-def timed(argv: list[str]) -> float:
+def bench_sweeps(runs: int) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        recipe = project(root, 20)
+        recipe.write_text(f'{recipe.read_text()}[train]\noptimizer_type = "AdamW"\n')
+        for name, said in {"sbatch": "41", "squeue": ""}.items():
+            (root / name).write_text(f"#!/bin/sh\necho {said}\n")
+            (root / name).chmod(0o755)
+        os.chdir(root)
+        os.environ["PATH"] = f"{root}:{os.environ['PATH']}"
+        lorakit = [sys.executable, "-m", "lorakit", "sweep"]
+        seconds: dict[str, list[float]] = {"sweep table, 1,000": [], "submit 100 recipes": []}
+        for count in (100, 1000):
+            seeds = ",".join(map(str, range(count)))
+            words = ["maya", "--vary", f"seed={seeds}", "--name", f"of{count}"]
+            timed([*lorakit, *words], check=True)
+        for number in range(1, 1001):
+            left_run(root, f"of1000-{number:04d}")
+        for turn in range(runs + 1):
+            shutil.rmtree(root / "sweeps" / "of100" / "slurm", ignore_errors=True)
+            taken = (
+                timed([*lorakit, "table", "of1000"], check=True),
+                timed([*lorakit, "run", "of100", "--on", "slurm"], check=True),
+            )
+            for name, one in zip(seconds, taken, strict=True):
+                seconds[name] += [one] if turn else []
+    for name, aim in {"sweep table, 1,000": 1.0, "submit 100 recipes": 5.0}.items():
+        print(f"{name:<22}{statistics.median(seconds[name]):>10.3f} s, aim {aim:.0f} s")
+
+
+def left_run(root: Path, name: str) -> None:
+    """What a run of sixty settings leaves, as far as a table reads it."""
+    run = root / "runs" / name / "20260101-120000"
+    run.mkdir(parents=True)
+    settings = {f"key_{number}": {"value": number, "source": "preset"} for number in range(60)}
+    record = {
+        "schema": 1,
+        "name": name,
+        "state": "done",
+        "settings": {"train": settings},
+        "steps": {"total": 100},
+        "outcome": {"step": 100, "total": 100, "loss": 0.1},
+    }
+    (run / "record.json").write_text(json.dumps(record))
+
+
+def timed(argv: list[str], *, check: bool = False) -> float:
     started = time.perf_counter()
     subprocess.run(
         argv,
-        check=False,
+        check=check,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},

@@ -14,7 +14,7 @@ from lorakit import cli
 from lorakit.cli.main import module_of, parser_for
 from lorakit.cli.terminal.arguments import Arguments, Parser
 from lorakit.recipe import presets
-from lorakit.runs.find import run_dirs
+from lorakit.runs.find import run_dirs, run_name
 from lorakit.show import print_text
 
 SHELLS = ("bash", "zsh")
@@ -69,16 +69,13 @@ def _recipes() -> Iterable[str]:
 
 
 def _runs() -> Iterable[str]:
-    return ("latest", *(word for one in run_dirs() for word in (one.parent.name, _short(one))))
-
-
-def _short(run_dir: Path) -> str:
-    return f"{run_dir.parent.name}/{run_dir.name}"
+    return ("latest", *(word for one in run_dirs() for word in (one.parent.name, run_name(one))))
 
 
 KINDS: dict[str, Callable[[], Iterable[str]]] = {  # by what an argument is called
     **dict.fromkeys(("recipe", "recipes", "target"), _recipes),
     **dict.fromkeys(("run", "runs"), _runs),
+    "on": lambda: ("slurm", "sky", "ssh:"),
     "preset": lambda: presets.names(Path.cwd()),
     "sweep": lambda: (one.parent.name for one in Path("sweeps").glob("*/sweep.json")),
 }

@@ -16,13 +16,13 @@ import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 
 from lorakit.cli.terminal.arguments import Arguments, Parser
 from lorakit.cli.terminal.meant import recipe_path
 from lorakit.cli.terminal.next_step import say_next
-from lorakit.engines.pod import Pod, fetch_run, pack_run, push, stays_here
-from lorakit.engines.source import setup_lines
+from lorakit.engines.pod import Pod, fetch_run, pack_run, push, setup_lines, stays_here
 from lorakit.errors import LorakitError, did_you_mean, raise_on_errors
 from lorakit.machine import this_machine
 from lorakit.plan.make import faults_of
@@ -63,19 +63,26 @@ def run(args: Arguments) -> int:
 def push_and_train(pod: Pod, verb: str, words: Sequence[str]) -> int:
     """What `push` does not know is for `train`."""
     parser = Parser(prog=f"lorakit remote {pod} {verb}")
-    parser.recipe()
+    parser.recipes()
     args, more = parser.parse_known_args(words)
     machine = replace(this_machine(), elsewhere=True)
-    plans = plans_now(recipe_path(args.recipe), args.sets, args.unsets, machine=machine)
-    raise_on_errors(faults_of(plans))
-    resolved = plans[0].resolved
-    said = push(pod, resolved, say)
-    say(*stays_here(plans[0]))
+    recipes = map(recipe_path, args.recipes)
+    stages = [plans_now(one, args.sets, args.unsets, machine=machine) for one in recipes]
+    raise_on_errors(faults_of(chain(*stages)))
+    plans = [first for first, *_ in stages]
+    said = push(pod, plans, say)
+    say(*dict.fromkeys(chain(*map(stays_here, plans))))
     if verb == "push":
         say_next(f"lorakit remote {pod} train {shlex.join(words)}")
         return 0
-    there = ["train", f"recipes/{resolved.file.name}", *said, *more]
-    return _begin(pod, there, [resolved.name])
+    names = [one.resolved.name for one in plans]
+    there = [f"recipes/{one.resolved.file.name}" for one in plans]
+    if len(plans) == 1:
+        return _begin(pod, ["train", *there, *said, *more], names)
+    code = pod.stay(["several", *there, "--", "train", *said, *more])
+    say(f"They train at {pod.host}, one after another, and need no connection.")
+    say_next(f"lorakit remote {pod} runs    # then: fetch {names[0]}, and so on")
+    return code
 
 
 def _begin(pod: Pod, words: Sequence[str], name: Sequence[str]) -> int:

@@ -6,12 +6,14 @@ import os
 import re
 import shlex
 import time
+from collections import ChainMap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import IO
+from urllib.parse import quote
 
 from lorakit import __version__
 from lorakit.config import user_setting
@@ -19,7 +21,7 @@ from lorakit.dataset.share.bundle import contents, unpack, verify, write_bundle
 from lorakit.errors import LorakitError, RecipeError, SetupError, raise_on_errors
 from lorakit.files import below, sha256
 from lorakit.plan.model import Plan
-from lorakit.private import is_private_set
+from lorakit.private import is_private_set, without_user
 from lorakit.proc import Answer, ask, stay
 from lorakit.proof.project import recipe_files
 from lorakit.recipe.model import Resolved
@@ -27,6 +29,7 @@ from lorakit.runs.find import info, run_name
 from lorakit.runs.folder import runs_dir
 from lorakit.show import duration, size
 
+ROOT = Path(__file__).resolve().parents[2]
 PLACE = "lorakit-pod"  # in the home folder there
 SKEW_S = 60.0
 OPTIONS = ("BatchMode=yes", "ConnectTimeout=15", "ServerAliveInterval=15", "ServerAliveCountMax=4")
@@ -136,11 +139,16 @@ def bundle_at(path: Path, name: str, sources: Mapping[str, Path | bytes]) -> str
     return sha256(path)[:16]
 
 
-def push(pod: Pod, resolved: Resolved, tell: Callable[[str], object]) -> list[str]:
-    """Recipe, lock, presets and datasets to their places there; the words to say over it."""
-    datasets, words = datasets_of(resolved)
-    sources: dict[str, Mapping[str, Path | bytes]] = {"": sent_files(resolved)}
-    sources |= {place: dict(contents(root)) for place, root in datasets.items()}
+def push(pod: Pod, plans: Sequence[Plan], tell: Callable[[str], object]) -> list[str]:
+    """Recipes, locks, presets and datasets to their places there; the words to say over them."""
+    found = [datasets_of(plan.resolved) for plan in plans]
+    if any(words != found[0][1] for _, words in found):
+        what = "These recipes take different pictures from outside of the project."
+        raise RecipeError(what, hint="Push them one by one.")
+    project = ChainMap(*(sent_files(plan.resolved) for plan in plans))
+    sources: dict[str, Mapping[str, Path | bytes]] = {"": {**project}}
+    for place, root in ChainMap(*(datasets for datasets, _ in found)).items():
+        sources[place] = dict(contents(root))
     with TemporaryDirectory(prefix="lorakit-push-") as folder:
         paths = [Path(folder) / str(number) for number in range(len(sources))]
         digests = [
@@ -148,10 +156,10 @@ def push(pod: Pod, resolved: Resolved, tell: Callable[[str], object]) -> list[st
             for path, (place, files) in zip(paths, sources.items(), strict=True)
         ]
         _send(pod, list(zip(digests, paths, strict=True)), tell)
-    pairs = zip(digests[1:], datasets, strict=True)
+    pairs = list(zip(digests, sources, strict=True))[1:]
     for line in pod.ask("place", digests[0], *chain(*pairs)).splitlines():
         tell(line)
-    return words
+    return found[0][1]
 
 
 def _send(pod: Pod, bundles: list[tuple[str, Path]], tell: Callable[[str], object]) -> None:
@@ -183,10 +191,11 @@ def _send(pod: Pod, bundles: list[tuple[str, Path]], tell: Callable[[str], objec
 
 def fetch_run(pod: Pod, word: str, root: Path) -> Path:
     """A run that has ended, put into its place here once every byte is proven."""
-    with TemporaryDirectory(prefix="lorakit-fetch-") as folder:
-        bundle = Path(folder) / "run.zip"
-        with bundle.open("wb") as file:
-            pod.ask("remote", "here", "pack", word, into=file)
+    bundle = root / ".lorakit" / "fetch" / f"{quote(f'{pod.host} {word}', safe=' @')}.zip"
+    bundle.parent.mkdir(parents=True, exist_ok=True)
+    with bundle.open("ab") as file:  # what a cut has left of it is there already
+        pod.ask("pack", word, str(file.tell()), into=file)
+    try:
         manifest, faults = verify(bundle)
         raise_on_errors(faults)
         name = Path(manifest.dataset)
@@ -198,6 +207,8 @@ def fetch_run(pod: Pod, word: str, root: Path) -> Path:
             raise LorakitError(f"{target} is here already, and is left as it is.", hint=hint)
         unpack(bundle, target)
         return target
+    finally:
+        bundle.unlink()
 
 
 def pack_run(run_dir: Path, stream: IO[bytes]) -> None:
@@ -208,3 +219,23 @@ def pack_run(run_dir: Path, stream: IO[bytes]) -> None:
     files = (path for path in sorted(run_dir.rglob("*")) if path.is_file())
     sources = {path.relative_to(run_dir).as_posix(): path for path in files}
     write_bundle(stream, run_name(run_dir), sources)
+
+
+def setup_lines(trainer: str = "kohya") -> list[str]:
+    """Of a shell: `source/` with the same commit or release of lorakit, the trainer beside it."""
+    git = ["git", "-C", str(ROOT)]
+    url, commit = (
+        ask([*git, *words]).out.strip()
+        for words in (["remote", "get-url", "origin"], ["rev-parse", "HEAD"])
+    )
+    if not url or not (ROOT / "pyproject.toml").is_file():
+        what = shlex.quote(f"lorakit[train]=={__version__}")
+        return ["python3 -m venv source/.venv", f"source/.venv/bin/pip install {what}"]
+    url = without_user(re.sub(r"^(?:ssh://)?git@([^:/]+)[:/]", r"https://\1/", url))
+    targets = {"embedded": "setup", "musubi": "vendor-musubi"}
+    return [
+        f"[ -d source ] || git clone --quiet {shlex.quote(url)} source",
+        "git -C source fetch --quiet",
+        f"git -C source checkout --quiet {commit}",
+        f"make -C source {targets.get(trainer, 'vendor')}",
+    ]

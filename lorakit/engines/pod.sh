@@ -19,6 +19,22 @@ aside() { # PLACE: out of the way
   mkdir -p "$(dirname "$kept")" && mv "$1" "$kept" && echo "$1 was there: it is in $kept now"
 }
 
+if [ "$verb" = several ]; then # RECIPE... -- WORDS: a `start` with those that have no run here yet
+  verb=start any=
+  while [ "$1" != -- ]; do
+    one=$1
+    shift
+    if [ -d "runs/$(basename "$one" .toml)" ]; then
+      echo "$(basename "$one" .toml) has a run there and is left out"
+    else
+      any=yes
+      set -- "$@" "$one"
+    fi
+  done
+  shift
+  [ "$any" ] || exit 0
+fi
+
 case $verb in
 about) # DIGEST...: the clock, free kilobytes, and how much of each bundle is here
   date +%s
@@ -70,6 +86,11 @@ start) # WORDS of lorakit, in a session of their own; what they say, until the r
     if [ "$over" ]; then wait $!; exit; fi
     sleep 0.2
   done
+  ;;
+pack) # RUN BYTES: the run as a bundle, from that byte on
+  code=.lorakit/code-$$
+  { lorakit remote here pack "$1" || echo $? > "$code"; } | tail -c "+$(($2 + 1))"
+  if [ -e "$code" ]; then rm -f "$code"; exit 1; fi
   ;;
 setup) # a shell's lines that make source/
   cd .lorakit && eval "$1" && source/.venv/bin/lorakit doctor

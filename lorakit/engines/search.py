@@ -5,7 +5,6 @@ study is made from them each time, and kept in search.log for Optuna's own tools
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -16,78 +15,76 @@ from lorakit.errors import RecipeError, SetupError
 from lorakit.files import into_place, write_atomic
 from lorakit.owner import own
 from lorakit.proof.lock import lock_path
+from lorakit.recipe.overrides import read_value
 
 FIRST = 10  # points that the sampler draws without looking at results
 ENDED = frozenset({"done", "failed", "broken"})
-TRIES = 30  # draws beyond those wanted: some have been drawn before, some cannot be planned
+TRIES = 60  # draws at most: some have been drawn before, some cannot be planned
 
 
-class Search:
-    """What it draws depends on the seed and on the points that are known, on nothing else."""
+def drawn(
+    varied: Varied, seed: int, results: Sequence[sweeps.PointResult] = (), log: Path | None = None
+) -> Iterator[Said]:
+    """New points as words of --set, by the seed and the results alone."""
+    try:
+        import optuna
+        from optuna.storages.journal import JournalFileBackend, JournalStorage
+    except ImportError:
+        hint = "pip install 'lorakit[sweep]'"
+        raise SetupError("--search is Optuna's work, which is not here.", hint=hint) from None
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    storage = JournalStorage(JournalFileBackend(str(log))) if log else None
+    study = optuna.create_study(storage=storage, study_name="search")
+    space = {key: _among(values) for key, values in varied.items()}
+    measure = sweeps.measure_of([one for one in results if one.state == "done"])
+    for one in results:
+        study.add_trial(_trial(one, measure, space))
+    taken = {one.point.asked for one in results}
+    for _ in range(TRIES):
+        study.sampler = optuna.samplers.TPESampler(
+            n_startup_trials=FIRST, constant_liar=True, seed=seed + len(study.trials)
+        )
+        values = study.ask(space).params
+        said = tuple(f"{key}={_text(of, values[key])}" for key, of in space.items())
+        if said not in taken:
+            taken.add(said)
+            yield said
 
-    def __init__(self, varied: Varied, seed: int | None, log: Path | None = None) -> None:
-        try:
-            import optuna
-            from optuna.storages.journal import JournalFileBackend, JournalStorage
-        except ImportError:
-            hint = "pip install 'lorakit[sweep]'"
-            raise SetupError("--search is Optuna's work, which is not here.", hint=hint) from None
-        optuna.logging.set_verbosity(optuna.logging.WARNING)
-        storage = JournalStorage(JournalFileBackend(str(log))) if log else None
-        self.study = optuna.create_study(storage=storage, study_name="search")
-        self.optuna, self.seed, self.taken = optuna, seed or 0, set[Said]()
-        self.space = {key: self._among(values) for key, values in varied.items()}
 
-    def _among(self, values: Sequence[str]) -> Any:
-        of, found = self.optuna.distributions, RANGE.fullmatch(",".join(values))
-        if not found:
-            return of.CategoricalDistribution(values)
-        low, high = map(float, found.groups())
-        whole = "e" not in values[0] and low.is_integer() and high.is_integer()
-        kind, number = (of.IntDistribution, int) if whole else (of.FloatDistribution, float)
-        return kind(number(low), number(high), log=low > 0 and high >= 10 * low)
+def _among(values: Sequence[str]) -> Any:
+    from optuna import distributions as of
 
-    def tell(self, results: Sequence[sweeps.PointResult]) -> None:
-        """By the best measure that all finished points have."""
-        measure = sweeps.measure_of([one for one in results if one.state == "done"])
-        for one in results:
-            said = dict(word.split("=", 1) for word in one.point.asked)
-            value = loss_at(one, 1.0) if measure == "loss" else getattr(one, measure)
-            done = one.state == "done" and value is not None
-            state = "COMPLETE" if done else "FAIL" if one.state in ENDED else "RUNNING"
-            told = self.optuna.trial.create_trial(
-                state=self.optuna.trial.TrialState[state],
-                value=value if done else None,
-                params={key: _param(of, said[key]) for key, of in self.space.items()},
-                distributions=self.space,
-                user_attrs={"point": one.point.name, "measure": measure},
-            )
-            self.study.add_trial(told)
-            self.taken.add(one.point.asked)
+    found = RANGE.fullmatch(",".join(values))
+    if not found:
+        return of.CategoricalDistribution(values)
+    low, high = map(read_value, found.groups())
+    whole = isinstance(low, int) and isinstance(high, int)
+    kind = of.IntDistribution if whole else of.FloatDistribution
+    return kind(low, high, log=low > 0 and high >= 10 * low)
 
-    def draw(self, tries: int) -> Iterator[Said]:
-        """Points that nobody has asked for yet, as words of --set."""
-        for _ in range(tries):
-            seed = self.seed + len(self.study.trials)
-            self.study.sampler = self.optuna.samplers.TPESampler(
-                n_startup_trials=FIRST, constant_liar=True, seed=seed
-            )
-            drawn = self.study.ask(self.space).params
-            said = tuple(f"{key}={_text(of, drawn[key])}" for key, of in self.space.items())
-            if said not in self.taken:
-                self.taken.add(said)
-                yield said
+
+def _trial(one: sweeps.PointResult, measure: str, space: dict[str, Any]) -> Any:
+    from optuna.trial import TrialState, create_trial
+
+    said = dict(word.split("=", 1) for word in one.point.asked)
+    value = loss_at(one, 1.0) if measure == "loss" else getattr(one, measure)
+    value = value if one.state == "done" else None
+    ended = TrialState.FAIL if one.state in ENDED else TrialState.RUNNING
+    return create_trial(
+        state=ended if value is None else TrialState.COMPLETE,
+        value=value,
+        params={
+            k: said[k] if hasattr(of, "choices") else float(said[k]) for k, of in space.items()
+        },
+        distributions=space,
+        user_attrs={"point": one.point.name, "measure": measure},
+    )
 
 
 def _text(of: Any, value: object) -> str:
     """Three digits are enough, where these are not outside of the range."""
-    if isinstance(value, float) and of.low <= float(f"{value:.3g}") <= of.high:
-        return f"{value:.3g}"
-    return str(value)
-
-
-def _param(of: Any, text: str) -> object:
-    return text if hasattr(of, "choices") else type(of.low)(text)
+    short = f"{value:.3g}" if isinstance(value, float) else str(value)
+    return short if hasattr(of, "choices") or of.low <= float(short) <= of.high else str(value)
 
 
 def ask_points(folder: Path, at_once: int) -> sweeps.Sweep:
@@ -100,15 +97,12 @@ def ask_points(folder: Path, at_once: int) -> sweeps.Sweep:
         if wanted <= 0:
             return sweep
         first, planned = folder / sweep.points[0].file, list[sweeps.PlannedPoint]()
-        names = (f"{sweep.name}-{n:02}.toml" for n in count(1))
-        free = next(n for n, one in enumerate(names, 1) if not (folder / one).exists())
-        with into_place(folder / "search.log") as beside:
-            search = Search(read_variations(sweep.vary), sweep.seed, beside)
-            search.tell(results)
-            for said in search.draw(wanted + TRIES):
-                number = free + len(planned)
+        number = 1 + sum(".lock" not in one.suffixes for one in folder.glob("*.toml"))
+        with into_place(folder / "search.log") as log:
+            for said in drawn(read_variations(sweep.vary), sweep.seed or 0, results, log):
                 with suppress(RecipeError):
                     planned += sweeps.plan_points(first, sweep.name, [said], first=number)
+                    number += 1
                 if len(planned) == wanted:
                     break
         sweeps.write_points(folder, planned, locked=lock_path(first).is_file())

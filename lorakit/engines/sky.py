@@ -10,8 +10,7 @@ from pathlib import Path
 from string import Template
 
 from lorakit.dataset.share.bundle import contents
-from lorakit.engines.pod import bundle_at, datasets_of, sent_files
-from lorakit.engines.source import setup_lines
+from lorakit.engines.pod import bundle_at, datasets_of, sent_files, setup_lines
 from lorakit.errors import SetupError, refused
 from lorakit.files import below, into_place, write_atomic
 from lorakit.machine import GB, known_cards
@@ -19,33 +18,23 @@ from lorakit.plan.model import Plan, Verdict
 from lorakit.show import size
 
 FOLDER = "sky"
-# SkyPilot's names of cards that can compute in bf16, and ours
-NAMES = {
-    "L4": "l4",
-    "A10G": "a10",
-    "RTX4090": "rtx4090",
-    "L40S": "l40s",
-    "A100": "a100-40",
-    "A100-80GB": "a100-80",
-    "H100": "h100",
-    "H200": "h200",
-}
 USUAL_GB = 24  # where a family's memory is not known
 BUCKET = re.compile(r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]")  # as S3 and Google take it
 
 
 def cards_for(plan: Plan, count: int) -> str:
     """The smallest cards that fit for sure, and those up to twice their size."""
-    cards = known_cards()
+    cards = [card for card in known_cards().values() if card.sky]
     fit = {
-        name: cards[ours].memory_bytes
-        for name, ours in NAMES.items()
-        if Verdict.of(plan.estimate, cards[ours]).word == "fits"
-        or (not plan.estimate.memory_high and cards[ours].memory_bytes >= USUAL_GB * GB)
+        card.sky: card.memory_bytes
+        for card in cards
+        if Verdict.of(plan.estimate, card).word == "fits"
+        or (not plan.estimate.memory_high and card.memory_bytes >= USUAL_GB * GB)
     }
     if not fit:
         high = size(plan.estimate.memory_high)
-        raise SetupError(f"No card of {', '.join(NAMES)} surely has the {high} that it needs.")
+        names = ", ".join(card.sky for card in cards)
+        raise SetupError(f"No card of {names} surely has the {high} that it needs.")
     least = min(fit.values())
     chosen = (f"{name}: {count}" for name, memory in fit.items() if memory <= 2 * least)
     return f"{{{', '.join(chosen)}}}"

@@ -251,17 +251,8 @@ def _result(root: Path, point: SweepPoint) -> PointResult:
         live = info(runs[-1])
         state, step, loss = live.state, live.step, live.loss
     held = [cell.held for cell in record.judged.cells if cell.held is not None]
-    return PointResult(
-        point,
-        state,
-        step,
-        record.steps.total,
-        loss,
-        ended.validation_loss,
-        min(held, default=None),
-        runs[-1],
-        ended.reason,
-    )
+    numbers = (step, record.steps.total, loss, ended.validation_loss, min(held, default=None))
+    return PointResult(point, state, *numbers, runs[-1], ended.reason)
 
 
 MEASURES = {

@@ -36,7 +36,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (["watch", "maya/"], {"maya/20260101-120000"}),
         (["watch", "l"], {"latest"}),
         (["sweep", "run", "r"], {"rank"}),
-        (["sweep", "run", "rank", "--on", "s"], {"slurm", "sky"}),
+        (["sweep", "run", "rank", "--on", "s"], {"slurm", "sky", "ssh:"}),
         (["new", "x", "--preset", "sdxl-1"], {"sdxl-12gb"}),
         (["nonsense", ""], set()),
     ],

@@ -309,6 +309,103 @@ def test_a_training_outlives_its_connection_and_comes_home_proven(
     assert "is here already, and is left as it is" in capfd.readouterr().err
 
 
+@pytest.mark.long
+@pytest.mark.slow
+def test_a_sweep_is_trained_there_with_its_pictures_pushed_once_and_each_run_comes_home(
+    pod: Machine,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    pytest.importorskip("torch")
+    monkeypatch.chdir(toy_project(tmp_path))
+    shutil.copytree(ROOT / "recipes" / "demo", pod.project / "recipes" / "demo")
+    words = ["--vary", "seed=1,2", "--set", "max_train_steps=6", "--name", "seeds"]
+    said_by(["sweep", "demo", *words], capsys)
+    on = ["sweep", "run", "seeds", "--on", pod.name]
+    said = said_by(on, capsys)
+    assert "They train at" in said and said.count(" kB to ") + said.count(" B to ") == 2
+    assert len([one for one in pod.project.glob(".lorakit/sent/*") if one.is_dir()]) == 2
+    wait(lambda: [read_record(one).state for one in run_dirs(pod.project)] == ["done"] * 2, 240)
+    capsys.readouterr()
+    main(on)
+    said_by(["remote", pod.name, "fetch", "seeds-01"], capsys)
+    said_by(["remote", pod.name, "fetch", "seeds-02"], capsys)
+    assert len(run_dirs(pod.project)) == 2  # what had a run there was left out
+    assert '"done"' in said_by(["sweep", "table", "seeds", "--json"], capsys)
+    assert len(run_dirs(tmp_path)) == 2
+
+
+@pytest.mark.slow
+def test_setup_clones_the_commit_that_is_here_and_follows_it_to_the_next(
+    pod: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    here, bare = tmp_path / "lorakit here", tmp_path / "bare.git"
+
+    def git(*words: str) -> str:
+        who = ["-c", "user.name=me", "-c", "user.email=me@example.org"]
+        argv = ["git", *who, "-C", str(here), *words]
+        return subprocess.run(argv, check=True, capture_output=True, text=True).stdout.strip()
+
+    here.mkdir()
+    (here / "pyproject.toml").write_text("")
+    (here / "Makefile").write_text(
+        "vendor:\n\tmkdir -p .venv/bin\n\tcp doctor .venv/bin/lorakit\n\tchmod 755 .venv/bin/lorakit\n"
+    )
+    git("init", "--quiet")
+    subprocess.run(["git", "init", "--quiet", "--bare", str(bare)], check=True)
+    git("remote", "add", "origin", bare.as_uri())
+    monkeypatch.setattr("lorakit.engines.pod.ROOT", here)
+    for number in (1, 2):
+        (here / "doctor").write_text(f"#!/bin/sh\necho $1 {number}\n")
+        git("add", ".")
+        git("commit", "--quiet", "-m", str(number))
+        if number == 2:  # not pushed yet
+            assert main(["remote", pod.name, "setup"]) not in {0, 3}
+            capfd.readouterr()
+        git("push", "--quiet", "origin", "HEAD")
+        assert main(["remote", pod.name, "setup"]) == 0
+        assert f"doctor {number}" in capfd.readouterr().out
+        source = pod.project / ".lorakit" / "source"
+        head = subprocess.run(
+            ["git", "-C", str(source), "rev-parse", "HEAD"], capture_output=True, text=True
+        )
+        assert head.stdout.strip() == git("rev-parse", "HEAD")
+
+
+@pytest.mark.slow
+def test_a_fetch_that_was_cut_goes_on_where_it_was(
+    pod: Machine,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    there = left_run(pod.project, "maya", losses=(0.1,) * 50)
+    (there / "output").mkdir()
+    (there / "output" / "maya.safetensors").write_bytes(b"picture" * 90_000)
+    whole = (pod.home / ".local/bin/lorakit").read_text()
+    (command,) = whole.splitlines()[1:]
+    slowly = f"{command.removeprefix('exec ')} | {{ head -c 200000; sleep 60; }}"
+    pod.lorakit(f'#!/bin/sh\nif [ "$3" = pack ]; then {slowly}; else {command}; fi\n')
+    words = [sys.executable, "-m", "lorakit", "remote", pod.name, "fetch", "maya"]
+    first = subprocess.Popen(words, stderr=subprocess.PIPE, text=True)
+    (folder := tmp_path / ".lorakit" / "fetch").mkdir(parents=True)
+    wait(lambda: sum(one.stat().st_size for one in folder.iterdir()) > 150_000)
+    pod.cut()
+    assert "Do it again" in first.communicate(timeout=60)[1]
+    (part,) = folder.iterdir()
+    seen = part.stat().st_size
+    pod.lorakit(whole)
+    tail = pod.home / ".local/bin/tail"
+    tail.write_text(f'#!/bin/sh\necho "$2" > {str(tmp_path / "from")!r}\nexec /usr/bin/tail "$@"\n')
+    tail.chmod(0o755)
+    assert "byte for byte" in said_by(["remote", pod.name, "fetch", "maya"], capsys)
+    assert (tmp_path / "from").read_text() == f"+{seen + 1}\n"
+    (here,) = run_dirs(tmp_path)
+    assert inside(here) == inside(there) and not list(folder.iterdir())
+
+
 @pytest.mark.slow
 def test_a_run_is_taken_whole_or_not_at_all(
     pod: Machine,

@@ -21,8 +21,16 @@ CATALOGUE = {  # of its own, so that it asks no network
     ),
     "metadata.csv": "GPU,MemoryGB,Manufacturer\nL4,24,NVIDIA\n",
 }
+PRICES = {"L4": (24, 0.43), "RTX4090": (24, 0.69), "L40S": (48, 0.86), "H100": (80, 2.4)}
 CHECK = """
 import sys, sky
+from sky import check, global_user_state as state
+from sky.clouds.cloud import CloudCapability
+from sky.optimizer import Optimizer
+workspace = "default"
+state.set_allowed_clouds(check._get_workspace_allowed_clouds(workspace), workspace)
+for capability in CloudCapability:  # as if `sky check` had found an account there
+    state.set_enabled_clouds(["RunPod"], capability, workspace)
 for path in sys.argv[1:]:
     task = sky.Task.from_yaml(path)
     task.validate()
@@ -30,7 +38,20 @@ for path in sys.argv[1:]:
         dag.add(task)
     for one in task.resources:
         print(task.name, one.accelerators, one.use_spot, one.job_recovery["strategy"])
+    Optimizer.optimize(dag, quiet=True)
+    best = task.best_resources
+    print("chosen", task.name, best.cloud, best.accelerators, f"{best.get_cost(3600):.2f} an hour")
 """
+
+
+def runpod_prices() -> str:
+    """A cloud's catalogue in SkyPilot's form, so that its optimizer needs neither network nor account."""
+    text = "InstanceType,AcceleratorName,AcceleratorCount,vCPUs,MemoryGiB,GpuInfo,Region,SpotPrice,Price,AvailabilityZone\n"
+    for name, (memory, price) in PRICES.items():
+        about = {"MemoryInfo": {"SizeInMiB": memory * 1024}, "Name": name, "Count": 1.0}
+        gpus = {"Gpus": [about], "TotalGpuMemoryInMiB": memory * 1024}
+        text += f'1x_{name}_SECURE,{name},1,8,50,"{gpus}",CA,{price / 2},{price},CA-MTL-1\n'
+    return text
 
 
 def task_of(recipe: str, *more: str) -> dict[str, Any]:
@@ -102,9 +123,12 @@ def test_skypilot_itself_takes_every_task(
     place.mkdir(parents=True)
     for name, text in CATALOGUE.items():
         (place / name).write_text(text)
+    (place.parent / "runpod").mkdir()
+    (place.parent / "runpod" / "vms.csv").write_text(runpod_prices())
     env = {**os.environ, "SKYPILOT_DISABLE_USAGE_COLLECTION": "1"}
     words = [python, "-c", CHECK, *map(str, sorted(Path("sky").glob("*.yaml")))]
     done = subprocess.run(words, env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "rank-01 {'L4': 1} True FAILOVER" in done.stdout
     assert "rank-02 {'RTX4090': 1} True FAILOVER" in done.stdout
+    assert "chosen rank-01 RunPod {'L4': 1} 0.21 an hour" in done.stdout  # the cheapest that fits

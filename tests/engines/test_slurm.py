@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import time
@@ -138,10 +139,10 @@ def wait(toy: Path, what: Callable[[list[PointResult]], bool]) -> list[PointResu
 
 @pytest.mark.long
 @pytest.mark.slow
-def test_on_a_real_cluster_what_is_requeued_goes_on_and_what_is_cancelled_ends_in_good_order(
+def test_on_a_real_cluster_six_points_survive_a_requeue_a_cancelled_task_and_a_drained_node(
     toy: Path, cluster: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = ["--vary", "seed=1,2,3", "--set", "max_train_steps=400", "--name", "seeds"]
+    words = ["--vary", "seed=1,2,3,4,5,6", "--set", "max_train_steps=200", "--name", "seeds"]
     assert main(["sweep", "ball", *words]) == 0
     assert main(["sweep", "run", "seeds", "--on", "slurm"]) == 0
     job = (toy / "sweeps/seeds/slurm/job").read_text().strip()
@@ -152,14 +153,28 @@ def test_on_a_real_cluster_what_is_requeued_goes_on_and_what_is_cancelled_ends_i
     capsys.readouterr()
     assert main(["sweep", "status", "seeds"]) == 0
     assert f"Slurm job {job}: " in capsys.readouterr().out
-    results = wait(toy, lambda found: found[0].state == found[2].state == "done")
-    assert results[1].state == "interrupted" and results[1].step < 400
-    first = results[0].run_dir
-    assert first is not None
-    assert read_record(first).parts[0].from_step  # resumed, not begun anew
+    node = socket.gethostname().partition(".")[0]
+    wait(toy, lambda found: found[2].step >= 20)
+    scontrol("update", f"NodeName={node}", "State=DRAIN", "Reason=proof")
+    scontrol("requeue", f"{job}_2")  # what an administrator does before the node goes down
+    wait(toy, lambda found: found[2].state == "interrupted")
+    scontrol("update", f"NodeName={node}", "State=RESUME")
+    others = (0, 2, 3, 4, 5)
+    results = wait(toy, lambda found: all(found[one].state == "done" for one in others))
+    assert results[1].state == "interrupted" and results[1].step < 200
     assert main(["sweep", "run", "seeds"]) == 0  # here: the cancelled one goes on
-    assert main(["train", "sweeps/seeds/seeds-01.toml"]) == 0
-    peace = max((toy / "runs" / "seeds-01").iterdir())
-    assert peace != first
-    lora = Path("output") / "seeds-01.safetensors"
-    assert inspect(first / lora).tensors_sha256 == inspect(peace / lora).tensors_sha256
+    lora = Path("output")
+    for name, moved in (("seeds-01", results[0]), ("seeds-03", results[2])):
+        assert moved.run_dir is not None
+        assert read_record(moved.run_dir).parts[0].from_step  # resumed, not begun anew
+        assert main(["train", f"sweeps/seeds/{name}.toml"]) == 0
+        peace = max((toy / "runs" / name).iterdir())
+        assert peace != moved.run_dir
+        pair = [inspect(one / lora / f"{name}.safetensors") for one in (moved.run_dir, peace)]
+        assert pair[0].tensors_sha256 == pair[1].tensors_sha256
+    capsys.readouterr()
+    for one in ("status", "table"):
+        assert main(["sweep", one, "seeds"]) == 0
+    said = capsys.readouterr().out
+    assert "6 points: 6 done" in said
+    print(said, *(path.read_text() for path in sorted((toy / "sweeps/seeds/slurm").glob("*.log"))))

@@ -106,7 +106,7 @@ def test_the_page_shows_no_recipe_that_holds_private_values(
     assert "rank-01.toml" in text and "geheim" not in text
 
 
-@pytest.mark.parametrize("where", ["local", "slurm"])
+@pytest.mark.parametrize("where", ["", "slurm"])
 def test_a_point_that_can_no_longer_be_planned_is_said_before_anything_is_queued(
     where: str, make_sweep: MakeSweep, maya: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -17,7 +17,7 @@ from lorakit.dataset.build.remembered import flagged_in
 from lorakit.dataset.facts import looks_like_image
 from lorakit.dataset.rules import shown
 from lorakit.dataset.share.bundle import BundleManifest, contents, make_bundle, unpack, verify
-from lorakit.engines.source import setup_lines
+from lorakit.engines.pod import setup_lines
 from lorakit.errors import counted, raise_on_errors
 from lorakit.files import sha256
 from lorakit.proof.project import FOLDER, START, project_files, words_there

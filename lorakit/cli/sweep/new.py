@@ -20,7 +20,7 @@ from lorakit.cli.terminal.arguments import A_RECIPE, Arguments, Parser
 from lorakit.cli.terminal.meant import recipe_path
 from lorakit.cli.terminal.next_step import say_next
 from lorakit.engines.points import combinations, read_variations
-from lorakit.engines.search import FIRST, TRIES, Search
+from lorakit.engines.search import FIRST, drawn
 from lorakit.engines.sweep import plan_points, write_sweep
 from lorakit.errors import counted
 from lorakit.plan.make import faults_of
@@ -48,8 +48,7 @@ def run(args: Arguments) -> None:
     name = args.name or f"{recipe.stem}-sweep"
     varied = read_variations(args.vary)
     if args.search:
-        first = min(args.search, args.at_once)
-        said = [*islice(Search(varied, args.seed).draw(first + TRIES), first)]
+        said = [*islice(drawn(varied, args.seed), min(args.search, args.at_once))]
     else:
         said = combinations(varied, zipped=args.zipped, random=args.random, seed=args.seed)
     planned = plan_points(recipe, name, said, args.sets)

@@ -5,6 +5,7 @@ lorakit sweep run maya-sweep --halving         # at 25 and 50 % the worst third 
 lorakit sweep run maya-sweep --halving --rungs 20,40,60
 lorakit sweep run maya-sweep --on slurm --sbatch "--partition=gpu --gres=gpu:1 --time=4:00:00"
 lorakit sweep run maya-sweep --on sky --bucket my-loras
+lorakit sweep run maya-sweep --on ssh:pod                # as lorakit remote ssh:pod train
 lorakit sweep run maya-search --at-once 4 --on slurm     # of a search: what waits at a time
 lorakit sweep run maya-sweep --only maya-sweep-03       # what a task of the array does
 
@@ -21,6 +22,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from lorakit.cli.queue import run as queue_run
+from lorakit.cli.remote import push_and_train
 from lorakit.cli.terminal.arguments import Arguments, Parser
 from lorakit.cli.terminal.ending import STOPPED, resumed, say_outcome
 from lorakit.cli.terminal.meant import sweep_named
@@ -28,6 +30,7 @@ from lorakit.cli.terminal.next_step import say_next
 from lorakit.cli.terminal.screen import screen
 from lorakit.cli.train import provide_weights, tasks_for_sky, train_one
 from lorakit.engines import halving
+from lorakit.engines.pod import Pod
 from lorakit.engines.search import ENDED, ask_points
 from lorakit.engines.slurm import submit
 from lorakit.engines.sweep import PointResult, Sweep, edited, require_plannable, results_of
@@ -43,7 +46,7 @@ def add_arguments(parser: Parser) -> None:
     parser.flag("--halving", "stop the worst third at each rung")
     about = "where to compare, in percent of the steps (default: 25,50)"
     parser.value("--rungs", "P,...", about, type=_rungs, default=())
-    parser.choice("--on", ("local", "slurm", "sky"), "where (default: local)", default="local")
+    parser.value("--on", "PLACE", "slurm, sky or ssh:HOST; here, where nothing is said")
     parser.value("--sbatch", "WORDS", "sbatch's options, with --on slurm")
     parser.value("--bucket", "NAME", "where results go, with --on sky: a task file for each point")
     about = "of a search: points that wait or run at a time (default: 1)"
@@ -69,39 +72,30 @@ def run(args: Arguments) -> int:
     say_faults(faults)
     if args.only:
         return _one(folder, [one for one in results if one.point.name == args.only], args)
-    if sweep.search:
-        if args.halving or args.rungs:
-            raise LorakitError("A search asks for its points one after another; it has no rungs.")
-        sweep = ask_points(folder, args.at_once)
-        results = results_of(folder.parents[1], sweep)
-        say(f"{counted(len(results), 'point')} of {sweep.search} asked for")
+    if (args.halving or args.rungs) and (sweep.search or args.on):
+        why = "A search asks for its points one after another" if sweep.search else ""
+        raise LorakitError(f"{why or '--halving decides on this machine'}; there are no rungs.")
+    results = results_of(folder.parents[1], sweep := ask_points(folder, args.at_once))
     for one in results:
         if one.state == "failed":
             say(f"{one.point.name} has failed; lorakit explain {one.point.name} says why")
     if args.on == "slurm":
         _on_slurm(folder, sweep, results, args)
         return 0
+    new = [str(folder / one.point.file) for one in results if one.state == "not started"]
     if args.on == "sky":
-        points = (one.point for one in results if one.state == "not started")
-        tasks_for_sky([str(folder / point.file) for point in points], args.bucket)
+        tasks_for_sky(new, args.bucket)
         return 0
+    if args.on:
+        return push_and_train(Pod.named(args.on), "train", new) if new else 0
     if args.halving or args.rungs:
         return _halved(folder, sweep, args)
-    code = _searched(folder, args) if sweep.search else _here(folder, results, args)
-    say_next(f"lorakit sweep table {shlex.quote(sweep.name)}")
-    return code
-
-
-def _searched(folder: Path, args: Arguments) -> int:
-    """Ask, train, ask again, until nothing has come to an end in between."""
-    code, before = 0, None
-    while code != STOPPED:
-        results = results_of(folder.parents[1], ask_points(folder, args.at_once))
-        ended = [one.point.name for one in results if one.state in ENDED]
-        if ended == before:
-            break
+    code, before = 0, -1
+    while code != STOPPED and before < (ended := sum(one.state in ENDED for one in results)):
         before = ended
         code = max(code, _here(folder, results, args))
+        results = results_of(folder.parents[1], ask_points(folder, args.at_once))
+    say_next(f"lorakit sweep table {shlex.quote(sweep.name)}")
     return code
 
 
@@ -123,8 +117,6 @@ def _here(folder: Path, results: list[PointResult], args: Arguments) -> int:
 
 
 def _on_slurm(folder: Path, sweep: Sweep, results: list[PointResult], args: Arguments) -> None:
-    if args.halving or args.rungs:
-        raise LorakitError("--halving decides on this machine; a job array has no rungs yet.")
     todo = [one.point for one in results if one.state in {"not started", *halving.GOES_ON}]
     if todo:  # a login node is another machine than those that train
         require_plannable(folder, todo, replace(this_machine(), elsewhere=True))
