@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import torch
 from PIL import Image
@@ -27,7 +28,7 @@ from lorakit.judge.make import PLACES, _passes
 BASE = Path(__file__).resolve().parents[1] / "recipes" / "demo" / "base"
 JUDGE_BUDGET, SHEET_BUDGET = 1.15, 1.10
 HELD, CONTROLS, LORAS, STRENGTHS, RANK = 10, 12, 2, (0.4, 0.6, 0.8, 1.0, 1.2), 8
-SHOT = {"width": 64, "height": 64, "steps": 20, "scale": 4.0, "negative": ""}
+SHOT: dict[str, Any] = {"width": 64, "height": 64, "steps": 20, "scale": 4.0, "negative": ""}
 
 
 def main() -> int:
@@ -37,8 +38,10 @@ def main() -> int:
     origin = {"family": "sd15", "options": {"pretrained_model_name_or_path": str(BASE)}}
     studio = generate.open_studio(origin)
     print(f"the base opened in {time.perf_counter() - began:.2f} s, once for all of them")
-    measure.open_studio = generate.open_studio = lambda _order: studio
-    with tempfile.TemporaryDirectory() as folder:
+    warm = [
+        patch.object(room, "open_studio", lambda _order: studio) for room in (measure, generate)
+    ]
+    with tempfile.TemporaryDirectory() as folder, warm[0], warm[1]:
         work = Path(folder)
         loras = [lora(studio, work / f"{number}.safetensors", number) for number in range(LORAS)]
         judged = turns(rounds, *judge_and_bare(studio, {**origin, **judging(work, loras)}))
@@ -119,10 +122,10 @@ def judge_and_bare(
         results.write_bytes(b"")
         measure.fill(order)
 
-    @torch.inference_mode()
     def bare() -> None:
-        for _ in range(round(announced / batch)):
-            studio.predict(noisy, t, text)
+        with torch.inference_mode():
+            for _ in range(round(announced / batch)):
+                studio.predict(noisy, t, text)
 
     return ours, bare
 
@@ -151,7 +154,7 @@ def sheet_and_bare(
     studio: generate.Studio, order: Mapping[str, Any], work: Path
 ) -> tuple[Callable[[], object], Callable[[], object]]:
     count = sum(len(column["pictures"]) for column in order["columns"])
-    batch, steps = 16, int(SHOT["steps"])
+    batch, steps = 16, SHOT["steps"]
     text = studio.texts.of([f"zwx {number}" for number in range(batch)])
     print(f"sheet: {count} pictures, {steps} steps each")
 
@@ -163,15 +166,18 @@ def sheet_and_bare(
             generate.fill(order)
             sys.stdout = told
 
-    @torch.inference_mode()
+    def draw() -> None:
+        x = torch.randn(batch, *latent(studio))
+        for step in range(steps):
+            t = torch.full((batch,), 981.0 - 50 * step)
+            yes, no = (studio.predict(x, t, text) for _ in range(2))
+            x = x - 0.05 * (no + 4.0 * (yes - no))
+        pictures(studio.base, studio.vae, x)
+
     def bare() -> None:
-        for _ in range(count // batch):
-            x = torch.randn(batch, *latent(studio))
-            for step in range(steps):
-                t = torch.full((batch,), 981.0 - 50 * step)
-                yes, no = (studio.predict(x, t, text) for _ in range(2))
-                x = x - 0.05 * (no + 4.0 * (yes - no))
-            pictures(studio.base, studio.vae, x)
+        with torch.inference_mode():
+            for _ in range(count // batch):
+                draw()
 
     return ours, bare
 
