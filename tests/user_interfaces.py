@@ -193,7 +193,10 @@ class A1111Double:
     """Sees new files only after it was told to look again."""
 
     loras: dict[str, str]  # name -> the hash of its tensors
-    titles: tuple[str, ...] = ("base.safetensors [0123456789]", "other.safetensors [9876543210]")
+    titles: tuple[str, ...] = (
+        "sub/base.safetensors [0123456789]",
+        "other.safetensors [9876543210]",
+    )
     loads: bool = True
     half: bool = False
     fails: str = ""
@@ -206,7 +209,7 @@ class A1111Double:
             return 200, [{"name": one, "alias": one, "path": one, "metadata": {}} for one in names]
         assert path == "/sdapi/v1/sd-models"
         return 200, [
-            {"title": title, "model_name": title.partition(".safetensors")[0]}
+            {"title": title, "model_name": title.partition(".safetensors")[0].replace("/", "_")}
             for title in self.titles
         ]
 

@@ -329,7 +329,10 @@ def test_what_goes_wrong_in_comfyui_is_said_and_what_was_drawn_is_kept(
         ({"fails": "CUDA out of memory"}, "answers 500: CUDA out of memory"),
         ({"half": True}, "answers with half a picture, or none"),
         ({"loads": False}, "drew, but not with this maya-000004"),
-        ({"titles": ("bose.safetensors [0]",)}, "has no base. Did you mean bose?"),
+        (
+            {"titles": ("bose.safetensors [0]",)},
+            "has no base.safetensors. Did you mean bose.safetensors?",
+        ),
     ],
 )
 def test_what_goes_wrong_in_a1111_is_said(
