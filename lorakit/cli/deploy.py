@@ -12,6 +12,7 @@ already is overwritten; `lorakit undeploy` takes it back. Keys are named as the 
 what it would pass over is said.
 """
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -93,8 +94,7 @@ def run(args: Arguments) -> None:
 def _workflow(parcel: Parcel, target: Path, args: Arguments) -> list[str]:
     if args.workflow == Path("new"):
         source = read_source(_stage(parcel))
-        pairs = [one.rpartition(":") if ":" in one else (one, "", "1") for one in args.also]
-        worn = [(name, float(strength)) for name, _, strength in pairs]
+        worn = list(map(_worn, args.also))
         prompt = next(iter(parcel.prompts), f"{parcel.trigger}, portrait")
         text = new_workflow(source, [*worn, (target.name, parcel.strength)], prompt)
         return [write_workflow(text, source.run_dir / f"workflow-{parcel.name}.json")]
@@ -103,6 +103,13 @@ def _workflow(parcel: Parcel, target: Path, args: Arguments) -> list[str]:
     swap = Swap(target.name, parcel.trigger, args.old_lora, args.old_trigger, args.strength)
     copy = args.workflow.with_name(f"{args.workflow.stem}-{parcel.name}.json")
     return write_swapped(args.workflow, swap, copy)
+
+
+def _worn(text: str) -> tuple[str, float]:
+    found = re.fullmatch(r"(.+?)(?::(-?\d*\.?\d+))?", text)
+    if not found or not found[1].endswith(".safetensors"):
+        raise RecipeError(f"--also {text}: a file of ComfyUI's list, such as ink.safetensors:0.6.")
+    return found[1], float(found[2] or 1)
 
 
 def _delivered(run_dir: Path, parcel: Parcel, args: Arguments) -> Delivered:
