@@ -15,7 +15,7 @@ from lorakit.errors import RecipeError, SetupError
 from lorakit.files import into_place, write_atomic
 from lorakit.owner import own
 from lorakit.proof.lock import lock_path
-from lorakit.recipe.overrides import read_value
+from lorakit.recipe.layers import read_value
 
 FIRST = 10  # points that the sampler draws without looking at results
 ENDED = frozenset({"done", "failed", "broken"})
