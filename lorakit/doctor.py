@@ -148,12 +148,11 @@ def _packages() -> Iterator[Checked]:
     names = sorted({*DECISIVE, *ours, "psutil", "filelock"} & here.keys())
     plain = {name: here[name].partition("+")[0] for name in names}  # 2.13.0+cpu
     other = [f"{name} {one}" for name, one in plain.items() if one not in pins.get(name, {one})]
+    said = f"{len(plain)} {'as pinned' if pins else 'no pins to compare with'}"
     if other:
         said = f"other than lorakit's tests pass with: {', '.join(other)}"
-        yield Checked("packages", "note", said, "pip install -c constraints.txt -e '.[train]'")
-    else:
-        against = "as pinned" if pins else "no pins to compare with"
-        yield Checked("packages", "ok", f"{len(plain)} {against}")
+    remedy = "pip install -c constraints.txt -e '.[train]'" if other else ""
+    yield Checked("packages", "note" if other else "ok", said, remedy)
 
 
 def _disk() -> Iterator[Checked]:

@@ -52,7 +52,7 @@ def run(args: Arguments) -> int:
     if args.verb in {"push", "train"}:
         return push_and_train(pod, args.verb, words)
     if args.verb == "resume":
-        return _begin(pod, ["resume", *words], words[:1])
+        return _begin(pod, ["start", "resume", *words], words[:1])
     if args.verb == "fetch":
         return _fetch(pod, (words or ["latest"])[0])
     if args.verb == "setup":
@@ -75,19 +75,14 @@ def push_and_train(pod: Pod, verb: str, words: Sequence[str]) -> int:
     if verb == "push":
         say_next(f"lorakit remote {pod} train {shlex.join(words)}")
         return 0
-    names = [one.resolved.name for one in plans]
     there = [f"recipes/{one.resolved.file.name}" for one in plans]
-    if len(plans) == 1:
-        return _begin(pod, ["train", *there, *said, *more], names)
-    code = pod.stay(["several", *there, "--", "train", *said, *more])
-    say(f"They train at {pod.host}, one after another, and need no connection.")
-    say_next(f"lorakit remote {pod} runs    # then: fetch {names[0]}, and so on")
-    return code
+    words = ["several", *there, "--", "train", *said, *more]
+    return _begin(pod, words, [plans[0].resolved.name])
 
 
 def _begin(pod: Pod, words: Sequence[str], name: Sequence[str]) -> int:
     """In a session of its own there, then watched from here."""
-    if code := pod.stay(["start", *words]):
+    if code := pod.stay(words):
         return code
     say(f"It trains at {pod.host} and needs no connection; Ctrl-C here ends the watching alone.")
     code = pod.stay(["watch", *name], tty=sys.stdin.isatty())

@@ -50,13 +50,10 @@ def run(args: Arguments) -> None:
             mlflow.set_experiment(project)
             with mlflow.start_run(run_name=name) as started:
                 mlflow.log_params({key: str(value)[:500] for key, value in told.items()})
-                told_of = [
-                    mlflow.entities.Metric(key, value, round(time.time() * 1000), step)
-                    for step, values in steps.items()
-                    for key, value in values.items()
-                ]
-                for first in range(0, len(told_of), 1000):  # as many as it takes at a time
-                    batch = told_of[first : first + 1000]
+                now, metric = round(time.time() * 1000), mlflow.entities.Metric
+                points = [metric(*one, now, step) for step in steps for one in steps[step].items()]
+                for first in range(0, len(points), 1000):  # as many as it takes at a time
+                    batch = points[first : first + 1000]
                     mlflow.MlflowClient().log_batch(started.info.run_id, batch)
         else:  # Trackio has the calls of wandb
             tracker = import_module(args.to)

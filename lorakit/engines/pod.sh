@@ -19,12 +19,13 @@ aside() { # PLACE: out of the way
   mkdir -p "$(dirname "$kept")" && mv "$1" "$kept" && echo "$1 was there: it is in $kept now"
 }
 
-if [ "$verb" = several ]; then # RECIPE... -- WORDS: a `start` with those that have no run here yet
-  verb=start any=
+if [ "$verb" = several ]; then # RECIPE... -- WORDS: a `start`; of many recipes only those without a run here
+  verb=start any= many=
+  [ "$2" = -- ] || many=yes
   while [ "$1" != -- ]; do
     one=$1
     shift
-    if [ -d "runs/$(basename "$one" .toml)" ]; then
+    if [ "$many" ] && [ -d "runs/$(basename "$one" .toml)" ]; then
       echo "$(basename "$one" .toml) has a run there and is left out"
     else
       any=yes

@@ -38,17 +38,28 @@ def drawn(
     space = {key: _among(values) for key, values in varied.items()}
     measure = sweeps.measure_of([one for one in results if one.state == "done"])
     for one in results:
-        study.add_trial(_trial(one, measure, space))
+        said = dict(word.split("=", 1) for word in one.point.asked)
+        value = loss_at(one, 1.0) if measure == "loss" else getattr(one, measure)
+        value = value if one.state == "done" else None
+        ended = "FAIL" if one.state in ENDED else "RUNNING"
+        told = optuna.trial.create_trial(
+            state=optuna.trial.TrialState[ended if value is None else "COMPLETE"],
+            value=value,
+            params={key: _param(of, said[key]) for key, of in space.items()},
+            distributions=space,
+            user_attrs={"point": one.point.name, "measure": measure},
+        )
+        study.add_trial(told)
     taken = {one.point.asked for one in results}
     for _ in range(TRIES):
         study.sampler = optuna.samplers.TPESampler(
             n_startup_trials=FIRST, constant_liar=True, seed=seed + len(study.trials)
         )
         values = study.ask(space).params
-        said = tuple(f"{key}={_text(of, values[key])}" for key, of in space.items())
-        if said not in taken:
-            taken.add(said)
-            yield said
+        point = tuple(f"{key}={_text(of, values[key])}" for key, of in space.items())
+        if point not in taken:
+            taken.add(point)
+            yield point
 
 
 def _among(values: Sequence[str]) -> Any:
@@ -63,22 +74,8 @@ def _among(values: Sequence[str]) -> Any:
     return kind(low, high, log=low > 0 and high >= 10 * low)
 
 
-def _trial(one: sweeps.PointResult, measure: str, space: dict[str, Any]) -> Any:
-    from optuna.trial import TrialState, create_trial
-
-    said = dict(word.split("=", 1) for word in one.point.asked)
-    value = loss_at(one, 1.0) if measure == "loss" else getattr(one, measure)
-    value = value if one.state == "done" else None
-    ended = TrialState.FAIL if one.state in ENDED else TrialState.RUNNING
-    return create_trial(
-        state=ended if value is None else TrialState.COMPLETE,
-        value=value,
-        params={
-            k: said[k] if hasattr(of, "choices") else float(said[k]) for k, of in space.items()
-        },
-        distributions=space,
-        user_attrs={"point": one.point.name, "measure": measure},
-    )
+def _param(of: Any, text: str) -> object:
+    return text if hasattr(of, "choices") else float(text)
 
 
 def _text(of: Any, value: object) -> str:

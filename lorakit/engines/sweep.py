@@ -5,6 +5,7 @@ belongs to which point is in the runs' own records; nothing here is kept twice.
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +58,7 @@ class Sweep(Part):
     search: int = rare(0)  # points in all that --search wants
     points: tuple[SweepPoint, ...] = ()
 
-    @property
+    @cached_property
     def keys(self) -> tuple[str, ...]:
         """What is varied, as section.key."""
         return tuple(dict.fromkeys(key for point in self.points for key in point.settings))

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
 
@@ -56,3 +57,18 @@ def test_a_tracker_that_is_not_installed_is_said(
     assert (
         "mlflow is not here" in (said := capsys.readouterr().err) and "pip install mlflow" in said
     )
+
+
+def test_mlflow_gets_every_step_in_batches_and_what_it_refuses_is_a_sentence(
+    ran: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    module, told = MagicMock(), list[Any]()
+    module.entities.Metric = lambda key, value, when, step: (key, value, step)
+    module.MlflowClient.return_value.log_batch = lambda run, batch: told.extend(batch)
+    monkeypatch.setitem(sys.modules, "mlflow", module)
+    assert main(["track", "maya", "--to", "mlflow"]) == 0
+    assert told == [("loss", loss, step) for step, loss in enumerate(LOSSES, 1)]
+    capsys.readouterr()
+    module.set_experiment.side_effect = RuntimeError("connection refused")
+    assert main(["track", "maya", "--to", "mlflow"]) == 1
+    assert "mlflow took nothing, or not all: connection refused" in capsys.readouterr().err

@@ -324,7 +324,7 @@ def test_a_sweep_is_trained_there_with_its_pictures_pushed_once_and_each_run_com
     said_by(["sweep", "demo", *words], capsys)
     on = ["sweep", "run", "seeds", "--on", pod.name]
     said = said_by(on, capsys)
-    assert "They train at" in said and said.count(" kB to ") + said.count(" B to ") == 2
+    assert "needs no connection" in said and said.count(" kB to ") + said.count(" B to ") == 2
     assert len([one for one in pod.project.glob(".lorakit/sent/*") if one.is_dir()]) == 2
     wait(lambda: [read_record(one).state for one in run_dirs(pod.project)] == ["done"] * 2, 240)
     capsys.readouterr()

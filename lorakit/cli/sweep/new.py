@@ -35,8 +35,7 @@ def add_arguments(parser: Parser) -> None:
     parser.flag("--zip", "values side by side, not all with all", dest="zipped")
     parser.number("--random", "N", "N of the combinations, drawn by --seed", default=0)
     parser.number("--seed", "N", "of --random and --search (default: 0)", default=0)
-    about = "Optuna asks for N points in all; a key may have a range, LOW..HIGH"
-    parser.number("--search", "N", about, default=0)
+    parser.number("--search", "N", "N points, asked of Optuna; KEY=LOW..HIGH, too", default=0)
     parser.number("--at-once", "N", "first points of a search (default: 10)", default=FIRST)
     parser.value("--name", "NAME", "of the folder (default: RECIPE-sweep)")
     parser.flag("--lock", "a lock beside every recipe; hashes what it reads")

@@ -49,8 +49,7 @@ def add_arguments(parser: Parser) -> None:
     parser.value("--on", "PLACE", "slurm, sky or ssh:HOST; here, where nothing is said")
     parser.value("--sbatch", "WORDS", "sbatch's options, with --on slurm")
     parser.value("--bucket", "NAME", "where results go, with --on sky: a task file for each point")
-    about = "of a search: points that wait or run at a time (default: 1)"
-    parser.number("--at-once", "N", about, default=1)
+    parser.number("--at-once", "N", "of a search: points at a time (default: 1)", default=1)
     parser.value("--only", "POINT", "one point: begin it, or go on with it")
     queue_run.add_arguments(parser)
 
