@@ -6,7 +6,6 @@ import json
 import math
 import os
 import random
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -197,29 +196,6 @@ def test_trained_as_planned_and_the_pictures_are_untouched(toy: Path) -> None:
         "lora_up.weight",
     }
     assert len(layers) == 2 * 7  # the toy's two layers, as in the full model's
-
-
-@pytest.mark.slow
-def test_an_exported_folder_trains_without_lorakit_what_lorakit_trains(toy: Path) -> None:
-    draw(toy / "datasets/fox/2_zxfox", [(128, 128), (160, 96)])
-    assert main(["export", "recipes/fox.toml", "--to", "musubi"]) == 0
-    place = toy / "exports/fox"
-    paths = {"PATH": f"{Path(python()).parent}:{os.environ['PATH']}", "PYTHONPATH": os.environ["PYTHONPATH"]}  # fmt: skip
-    kept = {name: one for name, one in os.environ.items() if not name.startswith("LORAKIT_")}
-    env = {**kept, **paths, "MUSUBI": os.environ["LORAKIT_MUSUBI"]}
-    without = subprocess.run(["python", "-c", "import lorakit"], env=env, cwd="/", check=False)
-    assert without.returncode != 0
-    done = subprocess.run(
-        ["sh", str(place / "train.sh")], env=env, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert main(["train", str(toy / "recipes/fox.toml")]) == 0
-    ((run, _),) = runs(toy)
-    ours, theirs = (one / "output" for one in (run, place))
-    names = sorted(one.name for one in ours.glob("*.safetensors"))
-    assert sorted(one.name for one in theirs.glob("*.safetensors")) == names
-    for name in names:
-        assert read_header(theirs / name).tensors == read_header(ours / name).tensors
 
 
 @pytest.mark.slow
