@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import struct
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import toml
+from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parents[3]))
 
@@ -32,11 +32,9 @@ def captioned(table: dict[str, Any]) -> list[Path]:
 
 
 def size_of(picture: Path) -> tuple[int, int]:
-    data = picture.read_bytes()
-    if not data.startswith(b"\x89PNG"):
-        raise ValueError(f"cannot identify image file {picture}")
-    wide, high = struct.unpack(">II", data[16:24])
-    return wide, high
+    """As its header says; some of the pictures have no body."""
+    with Image.open(picture) as image:
+        return image.size
 
 
 def cache(
@@ -46,7 +44,7 @@ def cache(
     parser = argparse.ArgumentParser()
     parser.add_argument("--dataset_config", required=True)
     parser.add_argument(f"--{option}", required=True)
-    args = parser.parse_args()
+    args, _ = parser.parse_known_args()
     if not Path(getattr(args, option)).is_file():
         raise FileNotFoundError(getattr(args, option))
     for table in tables(args.dataset_config):

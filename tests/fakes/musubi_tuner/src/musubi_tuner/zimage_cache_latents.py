@@ -2,5 +2,10 @@
 
 from caching import cache, size_of
 
-if __name__ == "__main__":
+
+def main() -> None:
     cache("vae", "", lambda picture, _: ("{}_{:04d}x{:04d}_zi.safetensors".format(picture.stem, *size_of(picture)), str(picture)))  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
