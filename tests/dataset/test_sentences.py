@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import time
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 from tiny_describers import write_describer
 
+from lorakit.cli.dataset import tagging
 from lorakit.cli.main import main
 from lorakit.dataset.captions.edit import view_of
 from lorakit.dataset.captions.sentences import tidied, without_identity
@@ -59,6 +61,17 @@ def test_what_a_model_says_again_and_again_is_said_once() -> None:
     assert tidied("the man is, the man is, the man is, the man is") == "the man is"
     assert tidied("very, very good") == "very, very good"
     assert tidied(" . \n") == ""
+
+
+def test_a_model_that_says_nothing_or_loops_is_told_with_its_pictures(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    said = {Path("a.jpg"): " . ", Path("b.jpg"): "a cat, a cat, a cat", Path("c.jpg"): "a fox"}
+    words, spoken = tagging._settled(argparse.Namespace(drop_identity=False), {}, said)
+    assert (words, spoken) == ({}, {Path("b.jpg"): "a cat", Path("c.jpg"): "a fox"})
+    told = capsys.readouterr().err
+    assert "1 image got no sentence (a.jpg)" in told
+    assert "1 image got the same words again and again (b.jpg)" in told
 
 
 @pytest.mark.parametrize(
