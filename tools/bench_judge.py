@@ -143,7 +143,7 @@ def drawing(work: Path, loras: list[str]) -> dict[str, Any]:
             for row, seed in shots
         ]
 
-    worn = [[], *([[one, by]] for one in loras for by in STRENGTHS[::2])]
+    worn = [[], *([[one, 0.8]] for one in loras)]
     columns = [
         {"loras": pair, "pictures": jobs(str(work / f"c{n}"))} for n, pair in enumerate(worn)
     ]
