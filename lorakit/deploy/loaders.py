@@ -9,7 +9,7 @@ from lorakit.errors import few
 from lorakit.weights.forms import groups_of
 from lorakit.weights.keys import MODEL, UNETS, LoraFile, read_lora
 from lorakit.weights.rewrite import HEADS, convert, home_of
-from lorakit.weights.safetensors import HeaderError, read_header
+from lorakit.weights.safetensors import read_header
 
 LOADERS = tomllib.page(__file__, "loaders.toml")
 
@@ -46,12 +46,9 @@ def _forms(program: str, family: str) -> tuple[str, ...]:
 
 def _homeless(lora: LoraFile, base: Path) -> list[str]:
     """Modules for which the base has no layer."""
-    try:
-        header = read_header(base)
-    except (HeaderError, OSError):
-        return []  # a folder, or gone: nothing to hold it against
-    if lora.family not in {*UNETS, "flux"}:
-        return []
+    if lora.family not in {*UNETS, "flux"} or not base.is_file():
+        return []  # names that are not known, or a folder: nothing to hold it against
+    header = read_header(base)
     there = {MODEL} | {
         part
         for part, heads in HEADS.items()
