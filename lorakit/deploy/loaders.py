@@ -21,8 +21,8 @@ def converted(program: str, lora: Path, folder: Path) -> tuple[Path, str]:
         return lora, ""
     done = convert(file, folder / lora.name, forms[0])
     title = LOADERS[program]["title"]
-    said = f"its keys are named in {file.form}'s form, which {title} does not read: converted"
-    return done.path, f"{said} to {forms[0]}'s, delta-W equal to {done.error:.1e}"
+    said = f"its keys are named as {file.form} has them, which {title} does not read: converted"
+    return done.path, f"{said} to {forms[0]}'s form, delta-W equal to {done.error:.1e}"
 
 
 def told_of_keys(program: str, lora: Path, base: Path) -> str:

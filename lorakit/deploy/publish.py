@@ -74,7 +74,9 @@ def prepare_publication(
         lock=_lock(record),
         notice=notice,
     )
-    return Publication(without_user(re.sub(r"\n{3,}", "\n\n", card)), files, tuple(notes))
+    return Publication(
+        without_user(re.sub(r"\n{3,}", "\n\n", card.replace(" None |", " |"))), files, tuple(notes)
+    )
 
 
 def write_folder(made: Publication, target: Path) -> None:

@@ -104,7 +104,7 @@ def test_deploy_converts_once_says_so_and_takes_it_back(
     assert list(folder.iterdir()) == []
     assert main(words) == 0
     told = capsys.readouterr()
-    assert "converted to kohya's, delta-W equal to" in told.err
+    assert "converted to kohya's form, delta-W equal to" in told.err
     assert "reads all 3 modules, in kohya's form" in told.err
     assert read_lora(folder / "fox.safetensors").form == "kohya"
     assert (folder / "fox.json").is_file() == (program != "comfyui")
