@@ -20,6 +20,7 @@ from urllib.parse import parse_qs, urlparse
 from PIL import Image
 
 INT, FLOAT, TEXT = ["INT", {}], ["FLOAT", {}], ["STRING", {"multiline": True}]
+TYPES: dict[str, Any] = {"INT": int, "FLOAT": (int, float), "STRING": str}
 SAMPLERS = ["euler", "euler_ancestral", "heun", "dpmpp_2m", "ddim"]
 SCHEDULERS = ["normal", "karras", "simple", "ddim_uniform"]
 
@@ -50,7 +51,7 @@ class ComfyDouble:
     def nodes(self) -> dict[str, tuple[dict[str, Any], list[str]]]:
         """Class -> inputs in ComfyUI's order, and the kinds of its outputs."""
         names = list(self.loras)
-        link = {
+        link: dict[str, list[Any]] = {
             kind: [kind, {}] for kind in ("MODEL", "CLIP", "VAE", "CONDITIONING", "LATENT", "IMAGE")
         }
         sizes = {"width": INT, "height": INT, "batch_size": INT}
@@ -130,9 +131,7 @@ class ComfyDouble:
                         return f"Value not in list: {key}: '{value}' not in {kind}"
                 elif kind not in {"INT", "FLOAT", "STRING"}:
                     return f"Bad linked input: {key} in {number}"
-                elif not isinstance(
-                    value, {"INT": int, "FLOAT": (int, float), "STRING": str}[kind]
-                ):
+                elif not isinstance(value, TYPES[kind]):
                     return f"Failed to convert an input value: {key} in {number}"
         outputs_there = {"PreviewImage", "SaveImage"} & {
             node["class_type"] for node in graph.values()
@@ -194,7 +193,10 @@ class A1111Double:
     """Sees new files only after it was told to look again."""
 
     loras: dict[str, str]  # name -> the hash of its tensors
-    titles: tuple[str, ...] = ("base.safetensors [0123456789]", "other.safetensors [9876543210]")
+    titles: tuple[str, ...] = (
+        "sub/base.safetensors [0123456789]",
+        "other.safetensors [9876543210]",
+    )
     loads: bool = True
     half: bool = False
     fails: str = ""
@@ -206,11 +208,9 @@ class A1111Double:
             names = self.loras if self.fresh else {}
             return 200, [{"name": one, "alias": one, "path": one, "metadata": {}} for one in names]
         assert path == "/sdapi/v1/sd-models"
-        names = [title.partition(" ")[0] for title in self.titles]
-        pairs = zip(self.titles, names, strict=True)
         return 200, [
-            {"title": title, "model_name": name.removesuffix(".safetensors")}
-            for title, name in pairs
+            {"title": title, "model_name": title.partition(".safetensors")[0].replace("/", "_")}
+            for title in self.titles
         ]
 
     def post(self, path: str, data: Any) -> tuple[int, Any]:

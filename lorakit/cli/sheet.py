@@ -4,7 +4,7 @@ lorakit sheet maya         every checkpoint at 0.6, 0.8 and 1.0, the run's own s
 lorakit sheet maya --checkpoints last:3 --strengths 0.8,1.0 --seeds 4
 lorakit sheet maya --checkpoints 6,8 --prompts "maya_char, portrait" "a red car"
 lorakit sheet maya --judged             what lorakit judge listed, and the last at 1.0 beside it
-lorakit sheet maya --also inkstyle:0.7  another run's LoRA, or a file, under every cell
+lorakit sheet maya --also inkstyle:0.7  a second LoRA, of a run or a file, under every cell
 lorakit sheet maya --with comfyui       drawn by your own ComfyUI, A1111 or Forge, running here
 lorakit sheet maya --with comfyui --at http://192.168.1.5:8188 --workflow mine.json
 lorakit sheet maya --from-samples       what the training drew; needs no torch and no base model

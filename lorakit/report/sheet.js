@@ -1,6 +1,7 @@
 "use strict";
 (() => {
-  const cells = JSON.parse(document.getElementById("cells").textContent);
+  const cells = JSON.parse(document.getElementById("cells").textContent).map((one) => ({ ...one, name: `${one.label}, ${one.under}` }));
+  let order = cells.map((_, column) => column); // as they stand, from left to right
   const get = (id) => document.getElementById(id);
   const view = get("view"), pair = get("pair"), large = get("large"), other = get("other");
   const shots = [...document.querySelectorAll(".shots button")];
@@ -21,8 +22,17 @@
   const still = () => { clearInterval(ticking); ticking = 0; turned = false; };
   const move = (rows, columns) => {
     const [row, column, seed] = place(now);
-    now = at(row + rows, column + columns, seed) || at(row + rows, column + columns, 0) || now;
+    const beside = order[order.indexOf(column) + columns];
+    now = at(row + rows, beside, seed) || at(row + rows, beside, 0) || now;
     show();
+  };
+  const swap = () => { // grouped by checkpoint, or by strength
+    const swapped = document.querySelector("table").classList.toggle("swapped");
+    const groups = [...new Set(cells.map((one) => one.under))];
+    order = cells.map((_, column) => column);
+    if (swapped) order.sort((a, b) => groups.indexOf(cells[a].under) - groups.indexOf(cells[b].under) || a - b);
+    document.querySelectorAll("table tr").forEach((row) => row.append(row.firstElementChild, ...order.map((column) => [...row.children].find((one) => one.dataset.column === String(column)))));
+    get("swap").setAttribute("aria-pressed", String(swapped));
   };
   const choose = (column) => {
     if (!cells[column].command) return;
@@ -39,7 +49,7 @@
     else if (key === "ArrowRight") move(0, 1);
     else if (key === "ArrowUp") move(-1, 0);
     else if (key === "ArrowDown") move(1, 0);
-    else if (key === "c") { pinned = pinned ? null : now; still(); if (pinned && at(place(now)[0], place(now)[1] + 1, place(now)[2])) move(0, 1); else show(); }
+    else if (key === "c") { pinned = pinned ? null : now; still(); if (pinned && order.indexOf(place(now)[1]) + 1 < order.length) move(0, 1); else show(); }
     else if (key === "f") { if (ticking) still(); else if (pinned) ticking = setInterval(() => { turned = !turned; show(); }, 600); show(); }
     else if (key === "z") { pair.classList.toggle("zoom"); show(); }
     else if (key === "w") { choose(place(now)[1]); show(); }
@@ -51,6 +61,7 @@
   view.addEventListener("keydown", (event) => { if (!event.ctrlKey && !event.metaKey && !event.altKey && press(event.key.length === 1 ? event.key.toLowerCase() : event.key)) event.preventDefault(); });
   view.addEventListener("close", () => { still(); pinned = null; pair.className = ""; if (now) now.focus(); });
   view.querySelectorAll("[data-key]").forEach((button) => button.addEventListener("click", () => press(button.dataset.key)));
+  get("swap").addEventListener("click", swap);
   get("copy").addEventListener("click", () => {
     const done = () => { get("copy").textContent = "Copied"; };
     const select = () => { getSelection().selectAllChildren(get("command")); if (document.execCommand("copy")) done(); };

@@ -20,7 +20,12 @@ def write_sheet_page(sheet: Sheet, run_dir: Path, out: Path) -> None:
     record = read_record(whole_of(run_dir))
     run = "/".join(whole_of(run_dir).parts[-2:])
     judged = {(cell.checkpoint, cell.strength): cell for cell in record.judged.cells}
-    of = [judged.get((c.lora.name, c.strength)) if c.lora else None for c in sheet.columns]
+    # numbers of a LoRA alone say nothing of it together with others
+    alone = [c.lora if not c.others else None for c in sheet.columns]
+    of = [
+        judged.get((f.name, c.strength)) if f else None
+        for f, c in zip(alone, sheet.columns, strict=True)
+    ]
     cells = [_told(run, *pair) for pair in zip(sheet.columns, of, strict=True)]
     text = filled(
         "sheet",
@@ -41,7 +46,8 @@ def _told(run: str, column: Column, cell: JudgedCell | None) -> dict[str, str]:
         words = ["note", run, "--chosen", column.lora.name, "--strength", f"{column.strength:g}"]
         command = f"lorakit {shlex.join(words)}"
     numbers = " · ".join([cell.verdict, *_measured(cell)]) if cell else ""
-    return {"name": f"{column.label}, {column.under}", "numbers": numbers, "command": command}
+    names = {"label": column.label, "under": column.under}
+    return {**names, "numbers": numbers, "command": command}
 
 
 def _measured(cell: JudgedCell) -> list[str]:

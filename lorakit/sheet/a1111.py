@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -27,9 +28,9 @@ class A1111:
             if lora.stem not in names:
                 raise not_there(address, lora.stem, names)
         facts = facts_of(source)
-        base = Path(facts.get("pretrained_model_name_or_path", "")).stem
-        models = address.ask("/sdapi/v1/sd-models")
-        titles = {Path(str(one["model_name"])).name: str(one["title"]) for one in models}
+        base = facts.get("pretrained_model_name_or_path", "")
+        every = [str(one["title"]) for one in address.ask("/sdapi/v1/sd-models")]
+        titles = {re.split(r"[/\\]", one.partition(" [")[0])[-1]: one for one in every}
         if base not in titles:
             raise not_there(address, base, list(titles))
         self.order = fill_places(orders[source.family], {**facts, "base": titles[base]})

@@ -99,6 +99,41 @@ def test_pictures_are_compared_and_a_winner_is_marked(page: Path, width: int) ->
     assert [one for one in said if not one.startswith("file:")] == []
 
 
+@pytest.mark.browser
+def test_columns_are_grouped_by_strength_and_back_and_the_arrows_follow(tmp_path: Path) -> None:
+    chromium = shutil.which("chromium") or pytest.skip("no chromium here")
+    playwright = pytest.importorskip("playwright.sync_api")
+    run_dir = tmp_path / "runs" / "maya" / "20260101-120000"
+    run_dir.mkdir(parents=True)
+    (run_dir / "record.json").write_text('{"schema": 1}')
+    Image.new("RGB", (64, 64)).save(tmp_path / "a.png")
+    pairs = [(label, strength) for label in ("epoch 2", "final") for strength in (0.6, 1.0)]
+    columns = (
+        Column("base"),
+        *(Column(one, Path(f"/x/{one}.safetensors"), by) for one, by in pairs),
+    )
+    pictures = {(0, column): (tmp_path / "a.png",) for column in range(5)}
+    write_sheet_page(Sheet("t", columns, ("maya",), pictures), run_dir, tmp_path / "sheet.html")
+    with playwright.sync_playwright() as play:
+        browser = play.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        tab = browser.new_page()
+        tab.goto((tmp_path / "sheet.html").as_uri())
+        heads = tab.locator("thead th[data-column]")
+        before = heads.all_text_contents()
+        tab.locator("#swap").press("Enter")
+        assert [one.split("strength")[0] for one in heads.all_text_contents()[1:]] == [
+            *("epoch 2", "final"),
+            *("epoch 2", "final"),
+        ]
+        tab.locator(".shots button").nth(1).press("Enter")
+        tab.keyboard.press("ArrowRight")
+        assert tab.locator("#largewhat").text_content() == "final, strength 0.6"
+        tab.keyboard.press("Escape")
+        tab.locator("#swap").press("Enter")
+        assert heads.all_text_contents() == before
+        browser.close()
+
+
 def press(tab: Any, width: int, key: str) -> None:
     shot = tab.locator(".shots button").nth(2)
     if width < 500:

@@ -240,12 +240,9 @@ def test_an_exported_workflow_is_taken_with_the_loader_that_has_ours(run_dir: Pa
         "sampler_name": "euler",
         "scheduler": "normal",
     }
-    loader = {
-        "class_type": "LoraLoader",
-        "inputs": {**graph["2"]["inputs"], "model": ["2", 0], "clip": ["2", 1]},
-    }
-    loader["inputs"]["lora_name"] = "maya.safetensors"
-    graph["7"]["inputs"]["model"], graph["10"] = ["10", 0], loader
+    ours = {"lora_name": "maya.safetensors", "model": ["2", 0], "clip": ["2", 1]}
+    graph["10"] = {"class_type": "LoraLoader", "inputs": graph["2"]["inputs"] | ours}
+    graph["7"]["inputs"]["model"] = ["10", 0]
     Path("mine.json").write_text(json.dumps(graph))
     program = comfy(run_dir)
     assert sheet(program, "--workflow", "mine.json") == 0
@@ -332,7 +329,10 @@ def test_what_goes_wrong_in_comfyui_is_said_and_what_was_drawn_is_kept(
         ({"fails": "CUDA out of memory"}, "answers 500: CUDA out of memory"),
         ({"half": True}, "answers with half a picture, or none"),
         ({"loads": False}, "drew, but not with this maya-000004"),
-        ({"titles": ("bose.safetensors [0]",)}, "has no base. Did you mean bose?"),
+        (
+            {"titles": ("bose.safetensors [0]",)},
+            "has no base.safetensors. Did you mean bose.safetensors?",
+        ),
     ],
 )
 def test_what_goes_wrong_in_a1111_is_said(
