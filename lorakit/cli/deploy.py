@@ -12,7 +12,6 @@ already is overwritten; `lorakit undeploy` takes it back. Keys are named as the 
 what it would pass over is said.
 """
 
-import re
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -43,7 +42,7 @@ def add_arguments(parser: Parser) -> None:
     about = "a ComfyUI workflow (API format), copied with this LoRA in it; new makes one"
     parser.path("--workflow", "FILE", about)
     about = "with --workflow new: a LoRA under it, such as inkstyle.safetensors:0.6; repeatable"
-    parser.many("--also", "FILE:S", about)
+    parser.many("--also", "FILE:S", about, type=lora)
     parser.value("--old-trigger", "T", "with --workflow: the word to replace by the trigger")
     about = "with --workflow: which LoRA to replace, where it loads several"
     parser.value("--old-lora", "FILE", about)
@@ -69,7 +68,9 @@ def run(args: Arguments) -> None:
     target, written = (done.path, done.written) if done else (parcel.file, ())
     keys = told_of_keys(args.to, target, _base(run_dir))
     changes = _workflow(parcel, target, args)
-    checked = ask_to_draw(args.to, args.check, _stage(parcel), target) if args.check else ""
+    checked = (
+        ask_to_draw(args.to, args.check, parcel.file.parent.parent, target) if args.check else ""
+    )
     if args.json:
         document = {"lora": target, "written": written, "strength": parcel.strength, "keys": keys}
         document |= {"belongs_with": list(parcel.others)} if parcel.others else {}
@@ -93,10 +94,9 @@ def run(args: Arguments) -> None:
 
 def _workflow(parcel: Parcel, target: Path, args: Arguments) -> list[str]:
     if args.workflow == Path("new"):
-        source = read_source(_stage(parcel))
-        worn = list(map(_worn, args.also))
+        source = read_source(parcel.file.parent.parent)
         prompt = next(iter(parcel.prompts), f"{parcel.trigger}, portrait")
-        text = new_workflow(source, [*worn, (target.name, parcel.strength)], prompt)
+        text = new_workflow(source, [*args.also, (target.name, parcel.strength)], prompt)
         return [write_workflow(text, source.run_dir / f"workflow-{parcel.name}.json")]
     if not args.workflow:
         return []
@@ -105,11 +105,9 @@ def _workflow(parcel: Parcel, target: Path, args: Arguments) -> list[str]:
     return write_swapped(args.workflow, swap, copy)
 
 
-def _worn(text: str) -> tuple[str, float]:
-    found = re.fullmatch(r"(.+?)(?::(-?\d*\.?\d+))?", text)
-    if not found or not found[1].endswith(".safetensors"):
-        raise RecipeError(f"--also {text}: a file of ComfyUI's list, such as ink.safetensors:0.6.")
-    return found[1], float(found[2] or 1)
+def lora(text: str) -> tuple[str, float]:
+    name, _, strength = text.partition(":")
+    return name, float(strength or 1)
 
 
 def _delivered(run_dir: Path, parcel: Parcel, args: Arguments) -> Delivered:
@@ -118,10 +116,6 @@ def _delivered(run_dir: Path, parcel: Parcel, args: Arguments) -> Delivered:
     done = deliver(parcel, args.to, home, link=args.link, replace=args.replace, before=before)
     note_delivery(root, "/".join(run_dir.parts[-2:]), args.to, done)
     return done
-
-
-def _stage(parcel: Parcel) -> Path:
-    return parcel.file.parent.parent
 
 
 def _base(run_dir: Path) -> Path:

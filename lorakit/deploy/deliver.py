@@ -66,9 +66,7 @@ def pack(run_dir: Path, checkpoint: str | None, strength: float | None, name: st
             hint=f"There are {', '.join(there) or 'none'}.",
         )
     require_intact(run_dir, output / wanted)
-    samples, prompts = (output / "sample").glob("*.png"), tuple[str, ...]()
-    with suppress(LorakitError):  # a trainer with files of its own
-        prompts = tuple(row.prompt for row in read_source(run_dir).rows)
+    samples, prompts = (output / "sample").glob("*.png"), sample_prompts(run_dir)
     return Parcel(
         file=output / wanted,
         name=name or Path(wanted).stem,
@@ -80,6 +78,13 @@ def pack(run_dir: Path, checkpoint: str | None, strength: float | None, name: st
         prompts=tuple(one for one in dict.fromkeys(prompts) if record.trigger in one),
         others=others,
     )
+
+
+def sample_prompts(run_dir: Path) -> tuple[str, ...]:
+    """None of a trainer with files of its own."""
+    with suppress(LorakitError):
+        return tuple(row.prompt for row in read_source(run_dir).rows)
+    return ()
 
 
 def _stage_that_holds(run_dir: Path, wanted: str | None) -> tuple[Path, tuple[str, ...]]:

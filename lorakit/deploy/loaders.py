@@ -9,7 +9,7 @@ from lorakit.errors import few
 from lorakit.weights.forms import groups_of
 from lorakit.weights.keys import MODEL, UNETS, LoraFile, read_lora
 from lorakit.weights.rewrite import HEADS, convert, home_of
-from lorakit.weights.safetensors import HeaderError, read_header
+from lorakit.weights.safetensors import read_header
 
 LOADERS = tomllib.page(__file__, "loaders.toml")
 
@@ -21,8 +21,8 @@ def converted(program: str, lora: Path, folder: Path) -> tuple[Path, str]:
         return lora, ""
     done = convert(file, folder / lora.name, forms[0])
     title = LOADERS[program]["title"]
-    said = f"its keys are named in {file.form}'s form, which {title} does not read: converted"
-    return done.path, f"{said} to {forms[0]}'s, delta-W equal to {done.error:.1e}"
+    said = f"its keys are named as {file.form} has them, which {title} does not read: converted"
+    return done.path, f"{said} to {forms[0]}'s form, delta-W equal to {done.error:.1e}"
 
 
 def told_of_keys(program: str, lora: Path, base: Path) -> str:
@@ -46,12 +46,9 @@ def _forms(program: str, family: str) -> tuple[str, ...]:
 
 def _homeless(lora: LoraFile, base: Path) -> list[str]:
     """Modules for which the base has no layer."""
-    try:
-        header = read_header(base)
-    except (HeaderError, OSError):
-        return []  # a folder, or gone: nothing to hold it against
-    if lora.family not in {*UNETS, "flux"}:
-        return []
+    if lora.family not in {*UNETS, "flux"} or not base.is_file():
+        return []  # names that are not known, or a folder: nothing to hold it against
+    header = read_header(base)
     there = {MODEL} | {
         part
         for part, heads in HEADS.items()

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from lorakit import tomllib
-from lorakit.deploy.deliver import Parcel, usage
+from lorakit.deploy.deliver import Parcel, sample_prompts, usage
 from lorakit.errors import LorakitError, RecipeError, SetupError, raise_on_errors, refused
 from lorakit.families import FAMILIES
 from lorakit.files import new_folder, sha256
@@ -23,7 +23,7 @@ from lorakit.proof.lock import lock_path, read_lock
 from lorakit.recipe.document import read_document
 from lorakit.recipe.subject import read_subject
 from lorakit.runs.record import Judged, Record, read_record
-from lorakit.sheet.source import find_checkpoints, read_source, samples
+from lorakit.sheet.source import find_checkpoints, samples
 from lorakit.weights.finite import inspect
 from lorakit.weights.hub import endpoint
 from lorakit.weights.reference import read_reference
@@ -32,12 +32,6 @@ _TOLD = tomllib.page(__file__, "card.toml")
 MOST_PICTURES = 6
 AGREES = re.compile(r"\bpubli(?:sh|c)", re.IGNORECASE)
 DECLINES = re.compile(r"\b(?:no|not|never|without)\b[^,;.]*\bpubli", re.IGNORECASE)
-REFUSALS = {
-    401: "the token of HF_TOKEN is not valid.",
-    403: "the token of HF_TOKEN may not write there.",
-    409: "the name was taken just now.",
-    412: "somebody wrote into it just now.",
-}
 
 
 @dataclass(frozen=True)
@@ -63,26 +57,26 @@ def prepare_publication(
     files |= {"images/sheet.png": sheet} if sheet.is_file() else {}
     code = usage(parcel, "diffusers", Path(repo or ".") / f"{parcel.name}.safetensors")
     settings = ((key, record.value(key)) for key in _TOLD["settings"])
-    card = (
-        Path(__file__)
-        .with_name("card.md")
-        .read_text(encoding="utf-8")
-        .format(
-            front="\n".join(f"{key}: {json.dumps(one)}" for key, one in front.items() if one),
-            parcel=parcel,
-            record=record,
-            weights=inspect(file),
-            base=front["base_model"] or FAMILIES[record.family].title,
-            usage=code.replace("BASE", front["base_model"] or "BASE"),
-            subject=subject,
-            sheet="![Checkpoints and strengths](images/sheet.png)" if sheet.is_file() else "",
-            settings="\n".join(f"| {key} | {one} |" for key, one in settings if one is not None),
-            judged=_judged(record.judged),
-            lock=_lock(record),
-            notice=notice,
-        )
+    template = Path(__file__).with_name("card.md").read_text(encoding="utf-8")
+    card = template.format(
+        front="\n".join(f"{key}: {json.dumps(one)}" for key, one in front.items() if one),
+        kind="text-to-video" if FAMILIES[record.family].films else "text-to-image",
+        prompt=json.dumps(record.trigger),
+        parcel=parcel,
+        record=record,
+        weights=inspect(file),
+        base=front.get("base_model", FAMILIES[record.family].title),
+        usage=code.replace("BASE", front.get("base_model", "BASE")),
+        subject=subject,
+        sheet="![Checkpoints and strengths](images/sheet.png)" if sheet.is_file() else "",
+        settings="\n".join(f"| {key} | {one} |" for key, one in settings if one is not None),
+        judged=_judged(record.judged),
+        lock=_lock(record),
+        notice=notice,
     )
-    return Publication(without_user(re.sub(r"\n{3,}", "\n\n", card)), files, tuple(notes))
+    return Publication(
+        without_user(re.sub(r"\n{3,}", "\n\n", card.replace(" None |", " |"))), files, tuple(notes)
+    )
 
 
 def write_folder(made: Publication, target: Path) -> None:
@@ -105,26 +99,21 @@ def upload(made: Publication, repo: str, *, public: bool) -> str:
         hint = f"Make one that may write at {hub}/settings/tokens, then export HF_TOKEN=hf_..."
         raise SetupError("HF_TOKEN is not set; nothing was sent.", hint=hint)
     from huggingface_hub import constants
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, HTTPError
+    from huggingface_hub.errors import HTTPError
     from huggingface_hub.utils import disable_progress_bars, logging
 
     logging.set_verbosity_error()
     disable_progress_bars()
     constants.HF_HUB_DISABLE_XET = True  # as when fetching: plain HTTP, the one way that is tested
-    what, again = "", "Nothing was published; with the cause gone, the same command begins again."
     try:
         _commit(made, repo, token, public=public)
-    except HFValidationError as error:
-        raise RecipeError(f"--repo {repo}: {str(error).splitlines()[0]}") from None
-    except HfHubHTTPError as error:
-        code = error.response.status_code
-        what = REFUSALS.get(code, f"the hub answered {code}.")
     except (HTTPError, OSError, ValueError, RuntimeError) as error:
         if getattr(error, "filename", None):
             raise  # a file of ours
-        what = f"the connection to {hub} broke."
-    if what:
-        raise SetupError(f"{repo}: {what}", hint=again)
+        code = str(getattr(getattr(error, "response", None), "status_code", ""))
+        other = f"the hub answered {code}." if code else f"the connection to {hub} broke."
+        what = f"{repo}: {_TOLD['refusals'].get(code, other)} Nothing was published."
+        raise SetupError(what, hint="With the cause gone, the same command begins again.") from None
     return f"{hub}/{repo}"
 
 
@@ -149,9 +138,7 @@ def _commit(made: Publication, repo: str, token: str, *, public: bool) -> None:
 
 
 def _subject(record: Record) -> str:
-    """A sentence for the card. As the recipe has it today, if it is there: consent may come later,
-    or go.
-    """
+    """For the card. As the recipe has it today, if it is there: consent may come later, or go."""
     recipe, subject = Path(record.root) / record.recipe, record.subject
     if recipe.is_file():
         subject, faults = read_subject(read_document(recipe, record.recipe))
@@ -179,16 +166,12 @@ def _pictures(run_dir: Path, parcel: Parcel) -> list[tuple[str, Path]]:
     label = next((one.label for one in points if one.path == parcel.file), "")
     drawn = [one for one in found if one[1] == label]
     drawn = drawn or [one for one in found if one[0] == found[-1][0]]
-    prompts = dict[int, str]()
-    with suppress(LorakitError):
-        prompts = {at: row.prompt for at, row in enumerate(read_source(run_dir).rows)}
+    prompts = dict(enumerate(sample_prompts(run_dir)))
     return [(prompts.get(at, record.trigger), path) for *_, at, path in drawn[:MOST_PICTURES]]
 
 
 def _front(record: Record, base: str, licence: str) -> tuple[dict[str, Any], str, list[str]]:
-    """The card's front matter, in the hub's words; the notice that the base's licence wants; and
-    what is left for the user to say.
-    """
+    """The base and its licence, in the hub's words; a notice; what is left for the user to say."""
     used = next((one for one in record.weights if one.key == "base"), None)
     asked = read_reference(used.reference or used.asked) if used else None
     repo, notes = base or (asked.repo if asked else ""), list[str]()
@@ -202,12 +185,9 @@ def _front(record: Record, base: str, licence: str) -> tuple[dict[str, Any], str
         notes.append("the base was a file of yours, so the card names none: --base OWNER/REPO")
     if not terms:
         notes.append("the base's licence is not known, so the card names none: --licence ID")
-    kind = "text-to-video" if FAMILIES[record.family].films else "text-to-image"
     front = {key: one for key, one in terms.items() if key.startswith("license")}
-    front |= {"base_model": repo, "base_model_relation": "adapter" if repo else ""}
-    front |= {"library_name": "diffusers", "pipeline_tag": kind, "instance_prompt": record.trigger}
-    tags = [kind, "lora", "diffusers", "template:sd-lora", record.family]
-    return {**front, "tags": tags}, terms.get("notice", ""), notes
+    front |= {"base_model": repo, "base_model_relation": "adapter"} if repo else {}
+    return front, terms.get("notice", ""), notes
 
 
 def _judged(found: Judged) -> str:

@@ -104,7 +104,7 @@ def test_deploy_converts_once_says_so_and_takes_it_back(
     assert list(folder.iterdir()) == []
     assert main(words) == 0
     told = capsys.readouterr()
-    assert "converted to kohya's, delta-W equal to" in told.err
+    assert "converted to kohya's form, delta-W equal to" in told.err
     assert "reads all 3 modules, in kohya's form" in told.err
     assert read_lora(folder / "fox.safetensors").form == "kohya"
     assert (folder / "fox.json").is_file() == (program != "comfyui")
@@ -168,5 +168,6 @@ def test_deploy_writes_the_new_workflow_beside_the_run_and_names_what_the_run_as
     assert [one for one in names if one] == ["ink.safetensors", "fox.safetensors"]
     assert main(words) == 1
     assert "exists and is another workflow" in capsys.readouterr().err
-    assert main([*words, "--also", "ink.safetensors:much"]) == 1
-    assert "--also ink.safetensors:much" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main([*words, "--also", "ink.safetensors:much"])
+    assert "--also: invalid lora value: 'ink.safetensors:much'" in capsys.readouterr().err

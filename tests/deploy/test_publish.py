@@ -110,7 +110,7 @@ def test_a_folder_holds_the_card_the_lora_and_the_newest_pictures_with_their_pro
         "widget": [{"text": 'fox, "red": snow', "output": {"url": "images/01.png"}}],
     }
     assert "Style. Pictures: my own drawings." in card
-    assert str(project) not in card
+    assert str(project) not in card and "None" not in card
     assert "--licence" in capsys.readouterr().err
     assert main([*TO_FOLDER, "--write"]) == 1
     assert "exists already; nothing was overwritten" in capsys.readouterr().err
