@@ -71,8 +71,11 @@ def write_or_refuse(path: Path, data: str | bytes, hint: str) -> None:
 
 @contextmanager
 def new_folder(target: Path) -> Iterator[Path]:
-    """A hidden folder, which becomes `target` at the end: a free name then and now."""
-    if os.path.lexists(target):
+    """A hidden folder, which becomes `target` at the end: a free name, or an empty folder, as
+    `lorakit new` makes one, then and now.
+    """
+    free = not os.path.lexists(target) or (target.is_dir() and not any(target.iterdir()))
+    if target.is_symlink() or not free:
         raise _taken(target)
     target.parent.mkdir(parents=True, exist_ok=True)
     sweep(target.parent.glob(f".{glob.escape(target.name[:MAX_NAME_CHARS])}.*"))

@@ -132,6 +132,16 @@ def test_the_selection_is_a_new_dataset_and_the_old_one_is_untouched(
         rank.copy_selection(dataset, selection, tmp_path / "v2")
 
 
+def test_the_empty_folder_that_new_makes_takes_the_selection(dataset: Path, tmp_path: Path) -> None:
+    (tmp_path / "v2").mkdir()
+    selection = rank.select(rank.rank(dataset), per_category=2)
+    assert rank.copy_selection(dataset, selection, tmp_path / "v2")
+    assert (tmp_path / "v2" / "originals").is_dir()
+    (tmp_path / "link").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(RecipeError, match="exists already"):
+        rank.copy_selection(dataset, selection, tmp_path / "link")
+
+
 def test_a_folder_without_pictures_says_so(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match="no pictures"):
         rank.rank(tmp_path)

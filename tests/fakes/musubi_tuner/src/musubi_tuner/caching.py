@@ -34,7 +34,7 @@ def captioned(table: dict[str, Any]) -> list[Path]:
 def size_of(picture: Path) -> tuple[int, int]:
     """As its header says; some of the pictures have no body."""
     with Image.open(picture) as image:
-        return image.size
+        return image.width, image.height
 
 
 def cache(
