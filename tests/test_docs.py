@@ -30,6 +30,18 @@ def test_every_relative_link_in_the_documents_leads_somewhere() -> None:
             assert (page.parent / target).exists(), f"{page.name}: {target}"
 
 
+def test_prose_keeps_to_a_hundred_columns() -> None:
+    """Tables, headings, pictures and what stands in fences aside; a name that long may stand."""
+    wide = []
+    for page in [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]:
+        prose = re.sub(r"(?sm)^(`{3,})\w*\n.*?^\1$", "", page.read_text(encoding="utf-8"))
+        for line in prose.splitlines():
+            if line.startswith(("|", "#", "![")) or len(line.split()) < 3:
+                continue
+            wide += [f"{page.name}: {line}"] if len(line) > 100 else []
+    assert not wide
+
+
 def test_the_recipes_that_the_readme_makes_are_not_there_yet() -> None:
     made = re.findall(
         r"^lorakit new (\S+)", (ROOT / "README.md").read_text(encoding="utf-8"), flags=re.MULTILINE
