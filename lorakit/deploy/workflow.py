@@ -28,12 +28,6 @@ class Swap:
     strength: float | None = None
 
 
-def write_swapped(workflow: Path, swap: Swap, copy: Path) -> list[str]:
-    """The workflow with our LoRA and trigger in it, as `copy`; what was changed, in words."""
-    text, changes = swap_workflow(workflow, swap)
-    return [*changes, write_workflow(text, copy)]
-
-
 def write_workflow(text: str, copy: Path) -> str:
     try:
         write_new(copy, text)
@@ -64,6 +58,7 @@ def new_workflow(source: Source, worn: Sequence[tuple[str, float]], prompt: str)
 
 
 def swap_workflow(workflow: Path, swap: Swap) -> tuple[str, list[str]]:
+    """The workflow with our LoRA and trigger in it, and what was changed, in words."""
     nodes = _nodes(workflow)
     old_lora = _old_lora(workflow, nodes, swap.old_lora)
     word = re.compile(rf"(?<!\w){re.escape(swap.old_trigger)}(?!\w)") if swap.old_trigger else None

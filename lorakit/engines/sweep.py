@@ -212,6 +212,13 @@ def read_sweep(folder: Path) -> Sweep:
     return sweep
 
 
+def sweep_named(word: str) -> tuple[Path, Sweep, list[PointResult]]:
+    """Its folder, what it says, and how far each of its points is."""
+    folder = find_sweep(word, Path.cwd()).absolute()
+    sweep = read_sweep(folder)
+    return folder, sweep, results_of(folder.parents[1], sweep)
+
+
 def edited(folder: Path, sweep: Sweep) -> list[Fault]:
     """Points whose recipe is no longer what the manifest says: missing is an error."""
     faults = []

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from lorakit.cli.terminal.arguments import Arguments, Parser
-from lorakit.cli.terminal.progress import counting
+from lorakit.cli.terminal.screen import counting
 from lorakit.dataset.captions.edit import Drafts, joined
 from lorakit.dataset.captions.models import TAGGERS, open_describer, open_tagger
 from lorakit.dataset.captions.read import caption_text
