@@ -78,10 +78,9 @@ def read_back(text: str) -> dict[str, Any] | None:
     import toml
 
     try:
-        found: dict[str, Any] = toml.loads(text)
+        return dict(toml.loads(text))
     except STOPS:
         return None
-    return found
 
 
 def _readable(value: Any) -> Iterator[str]:

@@ -166,9 +166,8 @@ def write_sweep(
     sweep = Sweep(SCHEMA, name, origin, now(), tuple(vary), seed, search, points)
     folder = root / FOLDER / name
     if folder.exists():
-        raise RecipeError(
-            f"{folder} is there already, and is left as it is.", hint="Choose another --name."
-        )
+        hint = "Choose another --name."
+        raise RecipeError(f"{folder} is there already, and is left as it is.", hint=hint)
     write_points(folder, planned, locked=locked)
     write_new(folder / MANIFEST, sweep.as_text())
     return folder

@@ -136,9 +136,8 @@ def _by_kohya(args: Arguments, images: Sequence[Path]) -> tuple[Mapping[Path, li
     from lorakit.trainers.kohya import tagger as kohya_tagger
 
     say(f"sd-scripts' tagger looks at {counted(len(images), 'image')}; this takes a while.")
-    return kohya_tagger.tag(
-        images, args.model, _choice(args)
-    ), f"tagger of sd-scripts, {args.model}"
+    found = kohya_tagger.tag(images, args.model, _choice(args))
+    return found, f"tagger of sd-scripts, {args.model}"
 
 
 BY_TAGS = {"wd": _by_wd, "kohya": _by_kohya}
