@@ -98,9 +98,8 @@ def _device() -> Iterator[Checked]:
     if answer.code:
         last = (answer.err.strip().splitlines() or ["it ended silently"])[-1]
         state = "note" if "No module named 'torch'" in last else "red"
-        yield Checked(
-            "torch", state, last, "pip install 'lorakit[train]'    # the embedded trainer"
-        )
+        remedy = "pip install 'lorakit[train]'    # the embedded trainer"
+        yield Checked("torch", state, last, remedy)
         return
     found = json_text.loads(answer.out.strip().splitlines()[-1])
     yield Checked("torch", "ok", found["torch"])

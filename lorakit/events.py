@@ -43,10 +43,8 @@ class Event:
     rule: str | None = None  # of a warning: nan, plateau, explosion, overfit, slow, disk
 
     def as_dict(self) -> dict[str, Any]:
-        fields = {name: getattr(self, name) for name in self.__dataclass_fields__}
-        return {"event": fields.pop("kind")} | {
-            name: value for name, value in fields.items() if value is not None
-        }
+        known = {name: value for name, value in vars(self).items() if value is not None}
+        return {"event": known.pop("kind"), **known}
 
 
 Emit = Callable[[Event], None]

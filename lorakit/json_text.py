@@ -31,9 +31,8 @@ def read(path: Path) -> Any:
     try:
         return loads(text)
     except ValueError as error:
-        raise Unreadable(
-            path, f"is not JSON any more ({error}).", "Was it edited by hand?"
-        ) from error
+        what = f"is not JSON any more ({error})."
+        raise Unreadable(path, what, "Was it edited by hand?") from error
 
 
 def table(path: Path) -> dict[str, Any]:

@@ -100,9 +100,8 @@ def free_disk(path: Path) -> int:
 
 def _gpus() -> tuple[Gpu, ...]:
     # As it is sold: 24,564 MiB are "24 GB", and the rest is what driver and desktop take of it.
-    return tuple(
-        Gpu(name, round(mib / 1024) * GB) for name, mib in _nvidia("gpu=name,memory.total")
-    )
+    found = _nvidia("gpu=name,memory.total")
+    return tuple(Gpu(name, round(mib / 1024) * GB) for name, mib in found)
 
 
 def gpu_memory(pids: set[int]) -> int:

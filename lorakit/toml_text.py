@@ -63,12 +63,9 @@ def homogeneous(items: Sequence[Any]) -> list[Any]:
 
 def proven(name: str, text: str, meant: Mapping[str, Any]) -> str:
     """The text, once toml 0.10.2 has read it back as what was meant."""
-    found = read_back(text)
-    wrong = sorted(meant)
-    if found is not None:
-        keys = sorted({*found, *meant})
-        wrong = [key for key in keys if found.get(key) != _plain(meant.get(key))]
-    if wrong:
+    found = read_back(text) or {}
+    keys = sorted({*found, *meant})
+    if wrong := [key for key in keys if found.get(key) != _plain(meant.get(key))]:
         what = f"kohya's TOML reader reads {', '.join(wrong)} differently from what was meant."
         hint = "Look for unusual characters in names, paths and prompts."
         fault = Fault(name, what, hint, "toml-unreadable")
@@ -81,10 +78,9 @@ def read_back(text: str) -> dict[str, Any] | None:
     import toml
 
     try:
-        found: dict[str, Any] = toml.loads(text)
+        return dict(toml.loads(text))
     except STOPS:
         return None
-    return found
 
 
 def _readable(value: Any) -> Iterator[str]:

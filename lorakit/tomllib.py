@@ -53,8 +53,7 @@ def loads(text: str) -> dict[str, Any]:
 def page(beside: str, name: str) -> dict[str, Any]:
     """Data of our own, beside the module that reads it; lists are tuples."""
     text = Path(beside).with_name(name).read_text(encoding="utf-8")
-    found: dict[str, Any] = _frozen(tomllib.loads(text))
-    return found
+    return {key: _frozen(one) for key, one in tomllib.loads(text).items()}
 
 
 def _frozen(value: Any) -> Any:

@@ -44,7 +44,6 @@ def own_catalogue(trainer: str, pin: str) -> dict[str, Any] | None:
     except Exception:  # noqa: BLE001  (whatever the source of others holds; that it is not the pin is said)
         return None
     with suppress(OSError):
-        place.parent.mkdir(parents=True, exist_ok=True)
         write_atomic(place, json.dumps(found))
     return found
 

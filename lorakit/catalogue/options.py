@@ -20,9 +20,8 @@ from lorakit.catalogue.networks import Words
 from lorakit.config import CHECKOUTS
 
 HERE = Path(__file__).parent
-DEFAULT_RANK = (
-    4  # what the network modules take where network_dim is unset: argparse has no default
-)
+# What the network modules take where network_dim is unset: argparse has no default.
+DEFAULT_RANK = 4
 
 
 @dataclass(frozen=True)
@@ -66,8 +65,7 @@ def option_of(name: str, entry: Mapping[str, Any]) -> Option:
 
 def sections(trainer: str) -> Mapping[str, list[str]]:
     """Where in its own configuration the names belong that are no names of kohya's."""
-    found: Mapping[str, list[str]] = _in_use(trainer).get("sections", {})
-    return found
+    return dict(_in_use(trainer).get("sections", {}))
 
 
 def networks() -> Mapping[str, Words]:

@@ -93,9 +93,8 @@ class ParserSource:
             elif isinstance(node, ast.Import):
                 for alias in node.names:
                     first = alias.name.split(".")[0]
-                    names[alias.asname or first] = self.module(
-                        alias.name if alias.asname else first
-                    )
+                    module = self.module(alias.name if alias.asname else first)
+                    names[alias.asname or first] = module
             elif isinstance(node, ast.ImportFrom):
                 for alias in node.names:
                     names[alias.asname or alias.name] = self.member(node.module or "", alias.name)
@@ -157,9 +156,8 @@ def entry(action: argparse.Action) -> dict[str, Any]:
         "default": action.default,
     }
     plain = (str, int, float, bool, list, type(None))
-    if kind is None or not all(
-        isinstance(value, plain) for value in (found["default"], *found["choices"])
-    ):
+    values = (found["default"], *found["choices"])
+    if kind is None or not all(isinstance(value, plain) for value in values):
         raise ValueError(
             f"{action.option_strings}: cannot be described: {found}. Teach {__name__} about it."
         )

@@ -21,7 +21,7 @@ from lorakit.cli.terminal.meant import trained_run
 from lorakit.deploy.ask import ask_to_draw
 from lorakit.deploy.deliver import FOLDERS, Delivered, Parcel, deliver, lora_folder, pack, usage
 from lorakit.deploy.history import note_delivery, said_before
-from lorakit.deploy.workflow import Swap, new_workflow, write_swapped, write_workflow
+from lorakit.deploy.workflow import Swap, new_workflow, swap_workflow, write_workflow
 from lorakit.errors import RecipeError
 from lorakit.runs.record import read_record
 from lorakit.sheet.source import read_source
@@ -102,7 +102,8 @@ def _workflow(parcel: Parcel, target: Path, args: Arguments) -> list[str]:
         return []
     swap = Swap(target.name, parcel.trigger, args.old_lora, args.old_trigger, args.strength)
     copy = args.workflow.with_name(f"{args.workflow.stem}-{parcel.name}.json")
-    return write_swapped(args.workflow, swap, copy)
+    text, changes = swap_workflow(args.workflow, swap)
+    return [*changes, write_workflow(text, copy)]
 
 
 def lora(text: str) -> tuple[str, float]:

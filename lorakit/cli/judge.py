@@ -19,7 +19,7 @@ from lorakit.cli.sheet import strengths_of
 from lorakit.cli.terminal.arguments import Arguments, Parser
 from lorakit.cli.terminal.meant import trained_run
 from lorakit.cli.terminal.next_step import say_next
-from lorakit.cli.terminal.progress import counting
+from lorakit.cli.terminal.screen import counting
 from lorakit.errors import LorakitError, counted
 from lorakit.runs.find import stage_of, whole_of
 from lorakit.runs.record import Judged, JudgedCell

@@ -6,11 +6,12 @@ lorakit verify recipes/maya.lock.toml     # hashes again and names every differe
 """
 
 from lorakit.cli.terminal.arguments import Arguments, Parser
-from lorakit.cli.terminal.meant import plans_of
+from lorakit.cli.terminal.meant import recipe_path
 from lorakit.errors import counted, raise_on_errors
 from lorakit.files import write_atomic
 from lorakit.plan.make import faults_of
 from lorakit.proof.lock import compare_locks, lock_of_all, lock_path, made_from, read_lock, text_of
+from lorakit.runs.opening import plans_now
 from lorakit.show import print_json, print_text, say
 
 
@@ -21,7 +22,7 @@ def add_arguments(parser: Parser) -> None:
 
 
 def run(args: Arguments) -> None:
-    plans = plans_of(args.recipe, args.sets, args.unsets)
+    plans = plans_now(recipe_path(args.recipe), args.sets, args.unsets)
     raise_on_errors(faults_of(plans))
     lock, path = lock_of_all(plans), lock_path(plans[0].resolved.file)
     lock |= made_from(plans[0], lock["dataset"]["digest"])

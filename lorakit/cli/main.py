@@ -33,19 +33,15 @@ def main(argv: Sequence[str]) -> int:
     """The exit code: 0 done, 1 yours, 2 usage, 3 our bug, 4 training failed, 130 Ctrl-C."""
     try:
         return dispatch("lorakit", cli, argv)
-    except LorakitError as error:
-        from lorakit.show import say_error
-
-        say_error(error)
-        return error.exit_code
     except BrokenPipeError:  # `lorakit runs | head`: nobody reads on, and that is fine
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
-    except OSError as error:  # a full disk, a read-only folder: the machine's matter, not our bug
+    except (LorakitError, OSError) as error:  # a full disk is the machine's matter, not our bug
         from lorakit.show import say_error
 
-        say_error(machine_says(error))
-        return 1
+        known = error if isinstance(error, LorakitError) else machine_says(error)
+        say_error(known)
+        return known.exit_code
     except KeyboardInterrupt:
         print("\nStopped.", file=sys.stderr)
         return 130

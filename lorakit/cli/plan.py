@@ -43,7 +43,8 @@ def add_arguments(parser: Parser) -> None:
     about += " mps:64, cpu; what is missing here is then only noted"
     parser.machine("--for", "DEVICE", about)
     about = "kohya's folder mode: train_data_dir instead of a dataset file"
-    parser.sets("--folders", 'dataset.mode="folders"', about)
+    mode = 'dataset.mode="folders"'
+    parser.add_argument("--folders", help=about, dest="sets", action="append_const", const=mode)
     parser.value("--diff", "REV", "what changes against git's version")
     about = "of several recipes, faults alone; what is missing on this machine is none"
     parser.flag("--review", about)

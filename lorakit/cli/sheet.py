@@ -24,7 +24,7 @@ from typing import Any
 from lorakit.cli.terminal.arguments import Arguments, Parser
 from lorakit.cli.terminal.meant import trained_run
 from lorakit.cli.terminal.next_step import next_for_run, say_next
-from lorakit.cli.terminal.progress import counting
+from lorakit.cli.terminal.screen import counting
 from lorakit.errors import LorakitError
 from lorakit.files import at_home
 from lorakit.runs.find import find_run, stage_of, whole_of

@@ -33,9 +33,8 @@ def run(args: Arguments) -> None:
     run_dir = find_run(args.run)
     record, steps = read_record(run_dir), dict(_steps(run_dir))
     if not steps:
-        raise LorakitError(
-            f"{run_name(run_dir)} has no step yet.", hint="lorakit watch follows it."
-        )
+        hint = "lorakit watch follows it."
+        raise LorakitError(f"{run_name(run_dir)} has no step yet.", hint=hint)
     told = {
         f"{section}.{key}": one.value
         for section, values in record.settings.items()
@@ -62,9 +61,8 @@ def run(args: Arguments) -> None:
                 tracker.log(values, step=step)
             tracker.finish()
     except ImportError as error:
-        raise SetupError(
-            f"{args.to} is not here: {error}.", hint=f"pip install {args.to}"
-        ) from None
+        hint = f"pip install {args.to}"
+        raise SetupError(f"{args.to} is not here: {error}.", hint=hint) from None
     except Exception as error:  # noqa: BLE001  # whatever a tracker raises: no server, no login
         raise LorakitError(f"{args.to} took nothing, or not all: {error}") from None
     say(f"{counted(len(steps), 'step')} of {name} are in {args.to}.")
@@ -73,10 +71,8 @@ def run(args: Arguments) -> None:
 def _steps(run_dir: Path) -> Iterator[tuple[int, dict[str, float]]]:
     for row in progress_rows(run_dir):
         told = {key: row.get(key) for key in ("loss", "lr", "epoch")}
-        yield (
-            row["step"],
-            {key: one for key, one in told.items() if one is not None and math.isfinite(one)},
-        )
+        known = {key: one for key, one in told.items() if one is not None and math.isfinite(one)}
+        yield row["step"], known
 
 
 def _to_tensorboard(folder: Path, steps: Steps) -> None:

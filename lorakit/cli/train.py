@@ -22,7 +22,7 @@ from pathlib import Path
 from lorakit.cli.plan import show_plans
 from lorakit.cli.terminal.arguments import Arguments, Parser
 from lorakit.cli.terminal.ending import STOPPED, say_outcome
-from lorakit.cli.terminal.meant import plans_of, recipe_path
+from lorakit.cli.terminal.meant import recipe_path
 from lorakit.cli.terminal.next_step import say_next
 from lorakit.cli.terminal.screen import PLAIN_EVERY_S, Bar, screen
 from lorakit.errors import LorakitError, raise_on_errors
@@ -85,7 +85,7 @@ def run(args: Arguments) -> int:
         return 0
     if args.dry_run:
         for recipe in args.recipes:
-            plans = plans_of(recipe, args.sets, args.unsets)
+            plans = plans_now(recipe_path(recipe), args.sets, args.unsets)
             show_plans(plans, this_machine(), as_json=args.json)
         return 0
     how = {"as_json": args.json, "past_nan": args.past_nan, "locked": args.locked}
@@ -110,7 +110,7 @@ def train_one(
     """Plan and train, saying everything; `begun` gets the folder. Raises only for our own bugs."""
     try:
         while True:
-            plans = plans_of(str(recipe), sets, unsets)
+            plans = plans_now(recipe_path(str(recipe)), sets, unsets)
             faults = faults_of(plans)
             raise_on_errors(faults)
             if provide_weights(plans[0], as_json=as_json):  # the stages share their weights
@@ -153,7 +153,8 @@ def tasks_for_sky(
 
 def put_into_queue(recipes: Sequence[str], sets: list[str], unsets: list[str]) -> None:
     """All of them, or none where one has a fault."""
-    faults = faults_of(plan for recipe in recipes for plan in plans_of(recipe, sets, unsets))
+    planned = (plans_now(recipe_path(one), sets, unsets) for one in recipes)
+    faults = faults_of(plan for plans in planned for plan in plans)
     raise_on_errors(faults)
     say_faults(fault for fault in faults if fault.severity == "warning")
     for recipe in recipes:

@@ -45,7 +45,13 @@ def add_arguments(parser: Parser) -> None:
 def run(args: Arguments) -> int:
     run_dir = find_run(args.run)
     if live_state(read_record(run_dir)) == "unattended" and not args.once:
-        return _take_over(run_dir, as_json=args.json)
+        say(
+            "The lorakit process that started it has exited, but it trains on; this one takes over."
+            " Ctrl-C here ends the run."
+        )
+        with screen(as_json=args.json) as emit:
+            outcome = adopt(run_dir, emit=emit)
+        return say_outcome(outcome)
     try:
         return _watch(run_dir, as_json=args.json, once=args.once)
     except LorakitError:
@@ -188,26 +194,13 @@ def _live(run_dir: Path) -> int:
         return follow(run_dir, draw, moving=("running", "unattended"))
 
 
-def _take_over(run_dir: Path, *, as_json: bool) -> int:
-    say(
-        "The lorakit process that started it has exited, but it trains on; this one takes over."
-        " Ctrl-C here ends the run."
-    )
-    with screen(as_json=as_json) as emit:
-        outcome = adopt(run_dir, emit=emit)
-    return say_outcome(outcome)
-
-
 def curve(points: Sequence[tuple[int, float]], *, width: int = 72, height: int = 8) -> list[str]:
-    """Lines of text; nothing for fewer than two points. Steps that share a column are averaged."""
-    if len(points) < 2:
-        return []
+    """Lines of text. Steps that share a column are averaged."""
     first, last = points[0][0], points[-1][0]
     columns: dict[int, list[float]] = {}
     for step, value in points:
-        columns.setdefault((step - first) * (2 * width - 1) // max(1, last - first), []).append(
-            value
-        )
+        column = (step - first) * (2 * width - 1) // max(1, last - first)
+        columns.setdefault(column, []).append(value)
     means = {column: sum(values) / len(values) for column, values in columns.items()}
     low, high = min(means.values()), max(means.values())
     cells = [[0] * width for _ in range(height)]

@@ -61,10 +61,8 @@ def pack(run_dir: Path, checkpoint: str | None, strength: float | None, name: st
     wanted = asked or notes.chosen or f"{record.output_name}.safetensors"
     wanted = checkpoint_file(output, record.output_name, wanted)
     if wanted not in there:
-        raise RecipeError(
-            f"{output}: no {wanted}. {did_you_mean(wanted, there)}".rstrip(),
-            hint=f"There are {', '.join(there) or 'none'}.",
-        )
+        what = f"{output}: no {wanted}. {did_you_mean(wanted, there)}".rstrip()
+        raise RecipeError(what, hint=f"There are {', '.join(there) or 'none'}.")
     require_intact(run_dir, output / wanted)
     samples, prompts = (output / "sample").glob("*.png"), sample_prompts(run_dir)
     return Parcel(
@@ -141,10 +139,8 @@ def deliver(
 def lora_folder(program: str, home: Path) -> Path:
     """Where a LoRA goes; of a `home` that is not the program's, what was expected."""
     if not home.is_dir():
-        raise RecipeError(
-            f"{home}: no such folder.",
-            hint=f"Give the folder that {program} is installed in, or its folder of LoRAs.",
-        )
+        hint = f"Give the folder that {program} is installed in, or its folder of LoRAs."
+        raise RecipeError(f"{home}: no such folder.", hint=hint)
     folder = home / FOLDERS[program]
     if folder.is_dir():
         return folder
@@ -152,10 +148,8 @@ def lora_folder(program: str, home: Path) -> Path:
         return home
     if folder.parent.is_dir():
         return folder
-    raise RecipeError(
-        f"{home} does not look like {program}: there is no {FOLDERS[program]} in it.",
-        hint="Give its installation folder, or its folder of LoRAs itself.",
-    )
+    what = f"{home} does not look like {program}: there is no {FOLDERS[program]} in it."
+    raise RecipeError(what, hint="Give its installation folder, or its folder of LoRAs itself.")
 
 
 def usage(parcel: Parcel, program: str, target: Path) -> str:

@@ -36,10 +36,8 @@ def take_back(root: Path, run: str, program: str | None) -> Iterator[str]:
     ]
     if not mine:
         where = f" to {program}" if program else ""
-        raise LorakitError(
-            f"{run} was not deployed{where}, as far as {runs_dir(root) / NAME} knows.",
-            hint="A file that was copied by hand is removed by hand.",
-        )
+        what = f"{run} was not deployed{where}, as far as {runs_dir(root) / NAME} knows."
+        raise LorakitError(what, hint="A file that was copied by hand is removed by hand.")
     for one in reversed(mine):
         for name, digest in one["written"].items():
             path = Path(name)

@@ -28,21 +28,13 @@ class Swap:
     strength: float | None = None
 
 
-def write_swapped(workflow: Path, swap: Swap, copy: Path) -> list[str]:
-    """The workflow with our LoRA and trigger in it, as `copy`; what was changed, in words."""
-    text, changes = swap_workflow(workflow, swap)
-    return [*changes, write_workflow(text, copy)]
-
-
 def write_workflow(text: str, copy: Path) -> str:
     try:
         write_new(copy, text)
     except FileExistsError:
         if read_text(copy, most=json_text.MOST) != text:
-            raise RecipeError(
-                f"{copy} exists and is another workflow; it was left as it is.",
-                hint="Rename it, or use --as NAME.",
-            ) from None
+            what = f"{copy} exists and is another workflow; it was left as it is."
+            raise RecipeError(what, hint="Rename it, or use --as NAME.") from None
     return f"wrote {copy}"
 
 
@@ -64,6 +56,7 @@ def new_workflow(source: Source, worn: Sequence[tuple[str, float]], prompt: str)
 
 
 def swap_workflow(workflow: Path, swap: Swap) -> tuple[str, list[str]]:
+    """The workflow with our LoRA and trigger in it, and what was changed, in words."""
     nodes = _nodes(workflow)
     old_lora = _old_lora(workflow, nodes, swap.old_lora)
     word = re.compile(rf"(?<!\w){re.escape(swap.old_trigger)}(?!\w)") if swap.old_trigger else None
@@ -92,10 +85,8 @@ def _nodes(workflow: Path) -> dict[str, dict[str, Any]]:
         isinstance(node, dict) and "class_type" in node for node in nodes.values()
     ):
         return nodes
-    raise RecipeError(
-        f"{workflow} is not in ComfyUI's API format.",
-        hint="In ComfyUI: Workflow > Export (API), and give that file.",
-    )
+    hint = "In ComfyUI: Workflow > Export (API), and give that file."
+    raise RecipeError(f"{workflow} is not in ComfyUI's API format.", hint=hint)
 
 
 def _old_lora(workflow: Path, nodes: Mapping[str, Mapping[str, Any]], wanted: str) -> str:
@@ -103,20 +94,14 @@ def _old_lora(workflow: Path, nodes: Mapping[str, Mapping[str, Any]], wanted: st
     inputs = map(_inputs, nodes.values())
     found = list(dict.fromkeys(str(one["lora_name"]) for one in inputs if "lora_name" in one))
     if wanted and wanted not in found:
-        raise RecipeError(
-            f"{workflow}: no node in it loads {wanted}. {did_you_mean(wanted, found)}".rstrip(),
-            hint=f"It loads {', '.join(found) or 'none'}.",
-        )
+        what = f"{workflow}: no node in it loads {wanted}. {did_you_mean(wanted, found)}".rstrip()
+        raise RecipeError(what, hint=f"It loads {', '.join(found) or 'none'}.")
     if not found:
-        raise RecipeError(
-            f"{workflow}: no node in it loads a LoRA.",
-            hint="Add a LoraLoader node in ComfyUI and export again.",
-        )
+        hint = "Add a LoraLoader node in ComfyUI and export again."
+        raise RecipeError(f"{workflow}: no node in it loads a LoRA.", hint=hint)
     if len(found) > 1 and not wanted:
-        raise RecipeError(
-            f"{workflow} loads {len(found)} LoRAs: {', '.join(found)}.",
-            hint=f"Say which one: --old-lora {found[-1]}",
-        )
+        hint = f"Say which one: --old-lora {found[-1]}"
+        raise RecipeError(f"{workflow} loads {len(found)} LoRAs: {', '.join(found)}.", hint=hint)
     return wanted or found[0]
 
 

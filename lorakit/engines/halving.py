@@ -97,17 +97,13 @@ def decide(folder: Path, number: int, share: float, results: Sequence[PointResul
     path = folder / f"rung-{number}.json"
     if busy := [one.point.name for one in results if one.state in {"running", "unattended"}]:
         what = f"{', '.join(busy)} is still being trained by somebody else; nothing was decided."
-        raise LorakitError(
-            what, hint=f"Wait for it (lorakit watch {busy[0]}), then run this again."
-        )
+        hint = f"Wait for it (lorakit watch {busy[0]}), then run this again."
+        raise LorakitError(what, hint=hint)
     if not path.exists():
         held = all(one.held_out is not None for one in results if one.state != "failed")
         measure = "held-out loss" if held else "mean training loss"
         scores = {one.point.name: one.held_out if held else loss_at(one, share) for one in results}
-        kept, stopped = cut(scores)
-        rung = Rung(
-            number=number, share=share, measure=measure, scores=scores, kept=kept, stopped=stopped
-        )
+        rung = Rung(number, share, measure, scores, *cut(scores))
         with suppress(FileExistsError):  # somebody else has decided just now, and that holds
             write_new(path, rung.as_text())
     return Rung.read(path)

@@ -18,19 +18,15 @@ BEFORE_END_S = 180  # of a time limit: what a stop in good order may take
 def submit(root: Path, folder: Path, sweep: Sweep, points: Sequence[SweepPoint], more: str) -> str:
     """The job array's number. Refused while an earlier one is there."""
     if old := submitted_job(folder):
-        raise LorakitError(
-            f"{sweep.name} is submitted already: job {old} waits or runs.",
-            hint=f"lorakit sweep status {sweep.name}    # or: scancel {old}",
-        )
+        what = f"{sweep.name} is submitted already: job {old} waits or runs."
+        raise LorakitError(what, hint=f"lorakit sweep status {sweep.name}    # or: scancel {old}")
     script = folder / FOLDER / SCRIPT
     write_atomic(script, array_script(root, folder, sweep, points, more))
     answer = _asked(["sbatch", "--parsable", str(script)])
     if answer.code:
         said = (answer.err.strip() or answer.out.strip()).removeprefix("sbatch: error: ")
-        raise SetupError(
-            f"sbatch took no job: {said}",
-            hint="--sbatch '--partition=P --gres=gpu:1 --time=4:00:00' says what a point needs.",
-        )
+        hint = "--sbatch '--partition=P --gres=gpu:1 --time=4:00:00' says what a point needs."
+        raise SetupError(f"sbatch took no job: {said}", hint=hint)
     job = answer.out.strip().partition(";")[0]
     write_atomic(folder / FOLDER / JOB, f"{job}\n")
     return job

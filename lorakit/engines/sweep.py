@@ -167,9 +167,8 @@ def write_sweep(
     sweep = Sweep(SCHEMA, name, origin, now(), tuple(vary), seed, search, points)
     folder = root / FOLDER / name
     if folder.exists():
-        raise RecipeError(
-            f"{folder} is there already, and is left as it is.", hint="Choose another --name."
-        )
+        hint = "Choose another --name."
+        raise RecipeError(f"{folder} is there already, and is left as it is.", hint=hint)
     write_points(folder, planned, locked=locked)
     write_new(folder / MANIFEST, sweep.as_text())
     return folder
@@ -211,6 +210,13 @@ def read_sweep(folder: Path) -> Sweep:
     if strange or not names or len(set(names)) < len(names):
         raise LorakitError(f"{path} names no points, or one twice or strangely.", hint=AGAIN)
     return sweep
+
+
+def sweep_named(word: str) -> tuple[Path, Sweep, list[PointResult]]:
+    """Its folder, what it says, and how far each of its points is."""
+    folder = find_sweep(word, Path.cwd()).absolute()
+    sweep = read_sweep(folder)
+    return folder, sweep, results_of(folder.parents[1], sweep)
 
 
 def edited(folder: Path, sweep: Sweep) -> list[Fault]:

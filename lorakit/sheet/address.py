@@ -28,9 +28,8 @@ class Address:
         headers = {"Content-Type": "application/json"} if body else {}
         try:
             with closing(doors[parts.scheme](parts.netloc, timeout=wait_s or TIMEOUT_S)) as door:
-                door.request(
-                    "POST" if body else "GET", parts.path.rstrip("/") + path, body, headers
-                )
+                verb = "POST" if body else "GET"
+                door.request(verb, parts.path.rstrip("/") + path, body, headers)
                 answer = door.getresponse()
                 found = answer.read(MOST_ANSWER)
             if answer.status == 200:

@@ -100,10 +100,9 @@ def loader_of(graph: Graph, names: Sequence[str]) -> str:
         hint = "Add a LoraLoader node in ComfyUI and save it again."
         raise RecipeError("No node of the workflow loads a LoRA.", hint=hint)
     if len(found) > 1 and len(own) != 1:
-        raise RecipeError(
-            f"The workflow loads {len(found)} LoRAs: {', '.join(found.values())}.",
-            hint=f"Choose {names[-1]} in the one that is meant, and save it again.",
-        )
+        what = f"The workflow loads {len(found)} LoRAs: {', '.join(found.values())}."
+        hint = f"Choose {names[-1]} in the one that is meant, and save it again."
+        raise RecipeError(what, hint=hint)
     return [*own, *found][0]
 
 

@@ -57,9 +57,8 @@ def draw_grid(sheet: Sheet) -> Image.Image:
     cell, line = seeds * (width + GAP) + 3 * GAP, height + 3 * GAP
     left, top = MARGIN + LABEL, MARGIN + 92
     bottom = top + len(sheet.rows) * line
-    page = Image.new(
-        "RGB", (left + len(sheet.columns) * cell + MARGIN, bottom + MARGIN + 34), PAPER
-    )
+    whole = (left + len(sheet.columns) * cell + MARGIN, bottom + MARGIN + 34)
+    page = Image.new("RGB", whole, PAPER)
     pen = ImageDraw.Draw(page)
     pen.text((MARGIN, MARGIN), sheet.title, fill=INK, font=title)
     x = left

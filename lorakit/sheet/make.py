@@ -111,10 +111,8 @@ def sheet_from_samples(run_dir: Path, *, out: Path) -> Sheet:
     source, folder = read_source(run_dir), run_dir / "output" / "sample"
     found = samples(folder, source.name)
     if not found:
-        raise LorakitError(
-            f"{folder} has no sample pictures of {source.name}.",
-            hint="lorakit sheet RUN draws its own.",
-        )
+        hint = "lorakit sheet RUN draws its own."
+        raise LorakitError(f"{folder} has no sample pictures of {source.name}.", hint=hint)
     counts = {label: count for count, label, _, _ in found}
     columns = [
         Column(label, note="" if count else "before training") for label, count in counts.items()
@@ -154,13 +152,8 @@ def _beside(others: Sequence[tuple[Path, float]]) -> str:
 def choose(points: Sequence[DrawnCheckpoint], wish: str, run_dir: Path) -> list[DrawnCheckpoint]:
     """`all`, `last`, `last:3`, or epochs, steps, labels and file names with commas between."""
     if not points:
-        raise LorakitError(
-            f"{run_dir / 'output'} has no LoRA yet.",
-            hint=(
-                "lorakit watch shows how far the run is; of several machines the one of rank 0"
-                " has it."
-            ),
-        )
+        hint = "lorakit watch shows how far the run is; of several machines the one of rank 0 has"
+        raise LorakitError(f"{run_dir / 'output'} has no LoRA yet.", hint=f"{hint} it.")
     if wish == "all":
         return list(points)
     word, _, count = wish.partition(":")
@@ -171,10 +164,8 @@ def choose(points: Sequence[DrawnCheckpoint], wish: str, run_dir: Path) -> list[
         fitting = {point for point in points if fits(point, word)}
         if not fitting:
             known = [point.label for point in points]
-            raise LorakitError(
-                f"No checkpoint {word!r}. {did_you_mean(word, known)}".rstrip(),
-                hint=f"There are: {', '.join(known)}.",
-            )
+            what = f"No checkpoint {word!r}. {did_you_mean(word, known)}".rstrip()
+            raise LorakitError(what, hint=f"There are: {', '.join(known)}.")
         chosen |= fitting
     return sorted(chosen, key=lambda point: point.order)
 
@@ -194,10 +185,8 @@ def rows_of(source: Source, choice: Choice) -> tuple[SheetRow, ...]:
         like = source.rows[0] if source.rows else source.plain
         return tuple(replace(like, prompt=prompt) for prompt in choice.prompts)
     if not source.rows:
-        raise LorakitError(
-            "The run has no sample prompts.",
-            hint='Give some: lorakit sheet RUN --prompts "..." "..."',
-        )
+        hint = 'Give some: lorakit sheet RUN --prompts "..." "..."'
+        raise LorakitError("The run has no sample prompts.", hint=hint)
     return source.rows
 
 
@@ -284,17 +273,13 @@ def run_torch(
     try:
         said = proc.run_ours(python, module, path, log=log, progress=progress)
     except OSError as error:
-        raise SetupError(
-            f"{python}: {error.strerror}.", hint="--python FILE names a Python with torch."
-        ) from error
+        hint = "--python FILE names a Python with torch."
+        raise SetupError(f"{python}: {error.strerror}.", hint=hint) from error
     if "No module named 'torch'" in said:
-        raise SetupError(
-            f"{python} has no torch to make {what} with.",
-            hint=f"pip install 'lorakit[train]'. {otherwise}".rstrip(),
-        )
+        hint = f"pip install 'lorakit[train]'. {otherwise}".rstrip()
+        raise SetupError(f"{python} has no torch to make {what} with.", hint=hint)
     if said:
         # what we can explain is a sentence and a hint, a line each
         last = " ".join(said.splitlines()[-1 if "Traceback" in said else -2 :])
-        raise SetupError(
-            f"The {what} could not be made: {last}", hint=f"Its output: {log}. {otherwise}".rstrip()
-        )
+        hint = f"Its output: {log}. {otherwise}".rstrip()
+        raise SetupError(f"The {what} could not be made: {last}", hint=hint)

@@ -158,7 +158,5 @@ def _toml(path: Path) -> dict[str, Any]:
     try:
         return tomllib.read(path)
     except Missing:
-        raise LorakitError(
-            f"{path.parent} has no {path.name}; it is not a run of lorakit.",
-            hint="lorakit runs lists them.",
-        ) from None
+        what = f"{path.parent} has no {path.name}; it is not a run of lorakit."
+        raise LorakitError(what, hint="lorakit runs lists them.") from None

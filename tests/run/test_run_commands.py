@@ -311,5 +311,4 @@ def test_a_curve_has_its_ends_labelled() -> None:
     assert lines[0].startswith("    1 ")
     assert lines[3].startswith("0.025 ")
     assert lines[-1].split() == ["1", "40"]
-    assert curve([(1, 0.5)]) == []
     assert curve([(1, 0.5), (2, 0.5)])

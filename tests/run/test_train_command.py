@@ -36,7 +36,7 @@ def plans(project: Path, make_plan: Any, monkeypatch: pytest.MonkeyPatch) -> Any
         plan = make_plan(name=name, run=new_run_dir(project, name).name, **made)
         return type(plan)(**{**vars(plan), "faults": faults})
 
-    monkeypatch.setattr(command, "plans_of", lambda *asked: (plan_of(*asked),))
+    monkeypatch.setattr(command, "plans_now", lambda *asked: (plan_of(*asked),))
     monkeypatch.chdir(project)
     for name in known:
         (project / "recipes" / f"{name}.toml").write_text('preset = "sd15"\n')
@@ -154,7 +154,7 @@ def test_locked_refuses_a_changed_caption_before_anything_starts(
 
     (project / "models").mkdir()
     (project / "models/base.safetensors").write_bytes(b"base")
-    plan = vars(command)["plans_of"](Path("recipes/fox.toml"), [], [])[0]  # as the command plans
+    plan = vars(command)["plans_now"](Path("recipes/fox.toml"), [], [])[0]  # as the command plans
     lock.lock_path(plan.resolved.file).write_text(lock.text_of(lock.lock_of(plan)))
     assert main(["train", "--locked", "recipes/fox.toml"]) == 0
     (project / "datasets/fox/10_fox/a.txt").write_text("fox, by a lake\n")
@@ -182,7 +182,7 @@ def test_a_folder_taken_between_plan_and_start_means_planning_again(
     taken = make_plan(steps=2)
     (taken.run_dir / "output").mkdir(parents=True)
     given = iter([taken, make_plan(steps=2, run="20260101-120001")])
-    monkeypatch.setattr(command, "plans_of", lambda *_: (next(given),))
+    monkeypatch.setattr(command, "plans_now", lambda *_: (next(given),))
     assert main(["train", "recipes/fox.toml"]) == 0
     assert read_record(project / "runs" / "fox" / "20260101-120001").state == "done"
 

@@ -55,7 +55,11 @@ def run(args: Arguments) -> None:
     history = History(target.root)
     if args.undo:
         with writing(args, target.root, "caption --undo"):
-            _undo(history, as_json=args.json)
+            what, count, faults = history.undo()
+            say_faults(faults)
+            if args.json:
+                print_json({"undone": what, "captions": count, "left": faults})
+            say(f"taken back: {what} ({counted(count, 'caption')})")
             redraw_sheets(target.root, target.chooser(), target.caption_extension)
         return
     if args.history and args.json:
@@ -97,14 +101,6 @@ def _changes(target: Target, args: Arguments) -> tuple[list[Change], str]:
         drafted, tagged_by = drafts(args, [(path, path.with_suffix(suffix)) for path in images])
     found = requested(subsets, suffix, _request(args), trigger=trigger, drafts=drafted)
     return found, tagged_by
-
-
-def _undo(history: History, *, as_json: bool) -> None:
-    what, count, faults = history.undo()
-    say_faults(faults)
-    if as_json:
-        print_json({"undone": what, "captions": count, "left": faults})
-    say(f"taken back: {what} ({counted(count, 'caption')})")
 
 
 def _request(args: Arguments) -> Request:

@@ -16,7 +16,7 @@ from typing import Any
 from lorakit.cli.terminal.arguments import Arguments, Parser
 from lorakit.cli.terminal.dataset_target import Target, read_target
 from lorakit.cli.terminal.next_step import next_for_dataset, say_next
-from lorakit.cli.terminal.progress import counting
+from lorakit.cli.terminal.screen import counting
 from lorakit.dataset.buckets import BucketRules
 from lorakit.dataset.build.remembered import read_remembered
 from lorakit.dataset.check import CheckSettings, check

@@ -20,7 +20,7 @@ from lorakit.cli.dataset.check import read_size
 from lorakit.cli.terminal.arguments import Arguments, Parser
 from lorakit.cli.terminal.dataset_target import Target, read_target, writing
 from lorakit.cli.terminal.next_step import next_for_dataset, say_next
-from lorakit.cli.terminal.progress import counting
+from lorakit.cli.terminal.screen import counting
 from lorakit.dataset.buckets import BucketRules, Chooser
 from lorakit.dataset.build.contact_sheet import write_sheets
 from lorakit.dataset.build.drop import drop

@@ -15,7 +15,7 @@ from dataclasses import asdict
 from lorakit.cli.terminal.arguments import Arguments, Parser
 from lorakit.cli.terminal.dataset_target import read_target, writing
 from lorakit.cli.terminal.next_step import say_next
-from lorakit.cli.terminal.progress import counting
+from lorakit.cli.terminal.screen import counting
 from lorakit.dataset.choose.rank import Ranked, by_category, rank, write_rankings
 from lorakit.dataset.rules import shown
 from lorakit.errors import counted

@@ -16,7 +16,7 @@ from pathlib import Path
 from lorakit.cli.terminal.arguments import Arguments, Parser
 from lorakit.cli.terminal.dataset_target import read_target, writing
 from lorakit.cli.terminal.next_step import say_next
-from lorakit.cli.terminal.progress import counting
+from lorakit.cli.terminal.screen import counting
 from lorakit.dataset.build.manifest import Manifest
 from lorakit.dataset.build.originals import ORIGINALS
 from lorakit.dataset.build.remembered import flagged_in

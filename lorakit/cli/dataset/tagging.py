@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from lorakit.cli.terminal.arguments import Arguments, Parser
-from lorakit.cli.terminal.progress import counting
+from lorakit.cli.terminal.screen import counting
 from lorakit.dataset.captions.edit import Drafts, joined
 from lorakit.dataset.captions.models import TAGGERS, open_describer, open_tagger
 from lorakit.dataset.captions.read import caption_text
@@ -136,9 +136,8 @@ def _by_kohya(args: Arguments, images: Sequence[Path]) -> tuple[Mapping[Path, li
     from lorakit.trainers.kohya import tagger as kohya_tagger
 
     say(f"sd-scripts' tagger looks at {counted(len(images), 'image')}; this takes a while.")
-    return kohya_tagger.tag(
-        images, args.model, _choice(args)
-    ), f"tagger of sd-scripts, {args.model}"
+    found = kohya_tagger.tag(images, args.model, _choice(args))
+    return found, f"tagger of sd-scripts, {args.model}"
 
 
 BY_TAGS = {"wd": _by_wd, "kohya": _by_kohya}

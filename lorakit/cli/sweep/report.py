@@ -8,7 +8,6 @@ import shlex
 import webbrowser
 
 from lorakit.cli.terminal.arguments import Arguments, Parser
-from lorakit.cli.terminal.meant import sweep_named
 from lorakit.cli.terminal.next_step import say_next
 from lorakit.files import write_atomic
 from lorakit.show import print_text
@@ -21,7 +20,7 @@ def add_arguments(parser: Parser) -> None:
 
 
 def run(args: Arguments) -> None:
-    from lorakit.engines.sweep import best
+    from lorakit.engines.sweep import best, sweep_named
     from lorakit.engines.sweep_page import sweep_page
 
     folder, sweep, results = sweep_named(args.sweep)

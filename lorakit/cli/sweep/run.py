@@ -25,15 +25,14 @@ from lorakit.cli.queue import run as queue_run
 from lorakit.cli.remote import push_and_train
 from lorakit.cli.terminal.arguments import Arguments, Parser
 from lorakit.cli.terminal.ending import STOPPED, resumed, say_outcome
-from lorakit.cli.terminal.meant import sweep_named
 from lorakit.cli.terminal.next_step import say_next
 from lorakit.cli.terminal.screen import screen
 from lorakit.cli.train import provide_weights, tasks_for_sky, train_one
 from lorakit.engines import halving
+from lorakit.engines import sweep as sweeps
 from lorakit.engines.pod import Pod
 from lorakit.engines.search import ENDED, ask_points
 from lorakit.engines.slurm import submit
-from lorakit.engines.sweep import PointResult, Sweep, edited, require_plannable, results_of
 from lorakit.errors import LorakitError, counted, raise_on_errors
 from lorakit.machine import this_machine
 from lorakit.run import queue
@@ -65,8 +64,8 @@ def _rungs(text: str) -> tuple[float, ...]:
 
 
 def run(args: Arguments) -> int:
-    folder, sweep, results = sweep_named(args.sweep)
-    faults = edited(folder, sweep)
+    folder, sweep, results = sweeps.sweep_named(args.sweep)
+    faults = sweeps.edited(folder, sweep)
     raise_on_errors(faults)
     say_faults(faults)
     if args.only:
@@ -74,7 +73,7 @@ def run(args: Arguments) -> int:
     if (args.halving or args.rungs) and (sweep.search or args.on):
         why = "A search asks for its points one after another" if sweep.search else ""
         raise LorakitError(f"{why or '--halving decides on this machine'}; there are no rungs.")
-    results = results_of(folder.parents[1], sweep := ask_points(folder, args.at_once))
+    results = sweeps.results_of(folder.parents[1], sweep := ask_points(folder, args.at_once))
     for one in results:
         if one.state == "failed":
             say(f"{one.point.name} has failed; lorakit explain {one.point.name} says why")
@@ -93,12 +92,12 @@ def run(args: Arguments) -> int:
     while code != STOPPED and before < (ended := sum(one.state in ENDED for one in results)):
         before = ended
         code = max(code, _here(folder, results, args))
-        results = results_of(folder.parents[1], ask_points(folder, args.at_once))
+        results = sweeps.results_of(folder.parents[1], ask_points(folder, args.at_once))
     say_next(f"lorakit sweep table {shlex.quote(sweep.name)}")
     return code
 
 
-def _here(folder: Path, results: list[PointResult], args: Arguments) -> int:
+def _here(folder: Path, results: list[sweeps.PointResult], args: Arguments) -> int:
     """What was cut off goes on, and what nobody has begun goes through the queue."""
     code = 0
     for one in results:
@@ -108,24 +107,26 @@ def _here(folder: Path, results: list[PointResult], args: Arguments) -> int:
             if code == STOPPED:
                 return code
     waiting = [one.point for one in results if one.state == "not started"]
-    require_plannable(folder, waiting, this_machine())
+    sweeps.require_plannable(folder, waiting, this_machine())
     for point in waiting:
         item = queue.add(Path.cwd(), folder / point.file, once=True)
         say(f"queued as {item.number}: {item.recipe}")
     return max(code, queue_run.run(args) if waiting else 0)
 
 
-def _on_slurm(folder: Path, sweep: Sweep, results: list[PointResult], args: Arguments) -> None:
+def _on_slurm(
+    folder: Path, sweep: sweeps.Sweep, results: list[sweeps.PointResult], args: Arguments
+) -> None:
     todo = [one.point for one in results if one.state in {"not started", *halving.GOES_ON}]
     if todo:  # a login node is another machine than those that train
-        require_plannable(folder, todo, replace(this_machine(), elsewhere=True))
+        sweeps.require_plannable(folder, todo, replace(this_machine(), elsewhere=True))
         job = submit(folder.parents[1], folder, sweep, todo, args.sbatch)
         say(f"job {job}: {counted(len(todo), 'point')}; logs in {folder / 'slurm'}")
         say(f"scancel {job} ends it in good order; what is requeued goes on by itself.")
     say_next(f"lorakit sweep {'status' if todo else 'table'} {shlex.quote(sweep.name)}")
 
 
-def _one(folder: Path, found: list[PointResult], args: Arguments) -> int:
+def _one(folder: Path, found: list[sweeps.PointResult], args: Arguments) -> int:
     """Begin the point, or go on with it however it ended; one that is done stays so."""
     if not found:
         hint = f"lorakit sweep status {folder.name} lists them."
@@ -141,7 +142,7 @@ def _one(folder: Path, found: list[PointResult], args: Arguments) -> int:
     return train_one(folder / one.point.file, as_json=args.json).code
 
 
-def _halved(folder: Path, sweep: Sweep, args: Arguments) -> int:
+def _halved(folder: Path, sweep: sweeps.Sweep, args: Arguments) -> int:
     """Every point to the first rung, the better two thirds to the next, and so on."""
     halving.require_resumable(folder / sweep.points[0].file)
     keys = {key.rpartition(".")[2] for key in sweep.keys}
@@ -150,8 +151,8 @@ def _halved(folder: Path, sweep: Sweep, args: Arguments) -> int:
         say(f"warning: {', '.join(unlike)} {what}")
     alive, code = {one.name for one in sweep.points}, 0
 
-    def results() -> list[PointResult]:
-        every = results_of(folder.parents[1], sweep)
+    def results() -> list[sweeps.PointResult]:
+        every = sweeps.results_of(folder.parents[1], sweep)
         return [one for one in every if one.point.name in alive]
 
     for number, share in enumerate((*(args.rungs or halving.RUNGS), 1.0), 1):

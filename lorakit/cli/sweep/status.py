@@ -8,7 +8,6 @@ import shlex
 from collections import Counter
 
 from lorakit.cli.terminal.arguments import Arguments, Parser
-from lorakit.cli.terminal.meant import sweep_named
 from lorakit.cli.terminal.next_step import say_next
 from lorakit.errors import counted
 from lorakit.show import print_text, say_faults
@@ -21,7 +20,7 @@ def add_arguments(parser: Parser) -> None:
 def run(args: Arguments) -> None:
     from lorakit.engines.halving import rungs_made
     from lorakit.engines.slurm import submitted_job, tasks_of
-    from lorakit.engines.sweep import edited
+    from lorakit.engines.sweep import edited, sweep_named
 
     folder, sweep, results = sweep_named(args.sweep)
     states = Counter(one.state for one in results)

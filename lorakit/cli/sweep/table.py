@@ -11,7 +11,6 @@ else held-out loss, else training loss, which says little about pictures.
 import shlex
 
 from lorakit.cli.terminal.arguments import Arguments, Parser
-from lorakit.cli.terminal.meant import sweep_named
 from lorakit.cli.terminal.next_step import say_next
 from lorakit.files import write_or_refuse
 from lorakit.show import print_json, say, table
@@ -24,7 +23,7 @@ def add_arguments(parser: Parser) -> None:
 
 
 def run(args: Arguments) -> None:
-    from lorakit.engines.sweep import best
+    from lorakit.engines.sweep import best, sweep_named
     from lorakit.engines.sweep_page import heads, row_of_point, winner_text
 
     folder, sweep, results = sweep_named(args.sweep)

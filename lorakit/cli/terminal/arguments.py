@@ -40,10 +40,6 @@ class Parser(argparse.ArgumentParser):
     def flag(self, names: str, about: str, **how: Any) -> None:
         self.add_argument(*names.split(), action="store_true", help=about, **how)
 
-    def sets(self, name: str, setting: str, about: str) -> None:
-        """A flag that stands for `--set SETTING`."""
-        self.add_argument(name, help=about, dest="sets", action="append_const", const=setting)
-
     def json(self, about: str = "one JSON document") -> None:
         self.flag("--json", about)
 

@@ -83,15 +83,11 @@ def read_target(text: str, *, new: bool = False) -> Target:
         return Target(path.absolute(), text)
     resolved, _faults = resolve(recipe_path(text))
     if "path" not in resolved.dataset:
-        raise RecipeError(
-            f"{text}: no [dataset] path.",
-            hint='Say path = "datasets/NAME" there, or give the folder itself.',
-        )
+        hint = 'Say path = "datasets/NAME" there, or give the folder itself.'
+        raise RecipeError(f"{text}: no [dataset] path.", hint=hint)
     root = resolved.path_of(str(resolved.dataset["path"].value))
     if not new and not root.is_dir():
-        raise RecipeError(
-            f"{root}: no such folder (from {resolved.dataset['path'].source}).",
-            hint=f"`lorakit dataset add {text} PHOTOS --repeats 10` makes it.",
-        )
+        what = f"{root}: no such folder (from {resolved.dataset['path'].source})."
+        raise RecipeError(what, hint=f"`lorakit dataset add {text} PHOTOS --repeats 10` makes it.")
     reg = resolved.dataset.get("reg_path")
     return Target(root, text, resolved, resolved.path_of(str(reg.value)) if reg else None)

@@ -1,7 +1,6 @@
 """Which recipe and which run somebody means. Not a command itself."""
 
 import shlex
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,8 +11,6 @@ from lorakit.private import words_shown
 from lorakit.show import say
 
 if TYPE_CHECKING:
-    from lorakit.engines.sweep import PointResult, Sweep
-    from lorakit.plan.model import Plan
     from lorakit.recipe.model import Resolved
 
 
@@ -28,27 +25,10 @@ def trained_run(word: str) -> Path:
     return found
 
 
-def sweep_named(word: str) -> "tuple[Path, Sweep, list[PointResult]]":
-    """Its folder, what it says, and how far each of its points is."""
-    from lorakit.engines.sweep import find_sweep, read_sweep, results_of
-
-    folder = find_sweep(word, Path.cwd()).absolute()
-    sweep = read_sweep(folder)
-    return folder, sweep, results_of(folder.parents[1], sweep)
-
-
 def read(args: Arguments) -> "tuple[Resolved, tuple[Fault, ...]]":
     from lorakit.recipe.resolve import resolve
 
     return resolve(recipe_path(args.recipe), sets=args.sets, unsets=args.unsets)
-
-
-def plans_of(
-    recipe: str, sets: Sequence[str] = (), unsets: Sequence[str] = ()
-) -> "tuple[Plan, ...]":
-    from lorakit.runs.opening import plans_now
-
-    return plans_now(recipe_path(recipe), sets, unsets)
 
 
 def as_typed(args: Arguments) -> str:
