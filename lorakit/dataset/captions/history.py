@@ -17,9 +17,6 @@ class History:
         self.root = root
         self.journal = Journal(root / ".lorakit" / "captions.jsonl")
 
-    def steps(self) -> list[dict[str, Any]]:
-        return self.journal.read()
-
     def apply(self, what: str, found: Sequence[Change]) -> None:
         """Log the step, then write the captions."""
         if found:
@@ -35,7 +32,7 @@ class History:
 
     def undo(self) -> tuple[str, int, list[Fault]]:
         """Take the last step back. A caption that was edited since is left alone and named."""
-        steps = self.steps()
+        steps = self.journal.read()
         undone = {step["undoes"] for step in steps if "undoes" in step}
         left = [i for i, step in enumerate(steps) if i not in undone and "undoes" not in step]
         if not left:
@@ -64,4 +61,4 @@ class History:
         return str(step["what"]), len(back), faults
 
     def _log(self, what: str, **more: Any) -> None:
-        self.journal.rewrite([*self.steps(), {"when": now(), "what": what, **more}])
+        self.journal.rewrite([*self.journal.read(), {"when": now(), "what": what, **more}])
