@@ -11,13 +11,13 @@ from lorakit.dataset.facts import (
     IMAGE_SUFFIXES,
     OTHER_IMAGES,
     USED,
+    Stated,
     is_film_name,
     is_image_name,
     looks_like_image,
 )
 from lorakit.dataset.folder_names import NotASubset, parse_folder
 from lorakit.dataset.rules import fault, shown
-from lorakit.dataset.stated import Stated
 from lorakit.errors import Fault, counted, did_you_mean
 
 TAKEN_AS = USED | FILMS

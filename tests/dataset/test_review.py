@@ -540,7 +540,7 @@ def test_a_crop_box_is_kept_in_the_datasets_file_and_used_by_prepare(
 
 
 def test_the_original_is_shown_upright_for_cropping(prepared: Path) -> None:
-    data = session_of(prepared).original(0, 200)
+    data = session_of(prepared).picture(0, 200, original=True)
     with Image.open(BytesIO(data)) as image:
         assert image.size == (150, 200)
 
