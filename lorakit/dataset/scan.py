@@ -23,7 +23,7 @@ from lorakit.dataset.facts import (
     is_image_name,
     looks_like_image,
 )
-from lorakit.dataset.folder_names import FolderName, NotASubset, parse_folder
+from lorakit.dataset.folder_names import FolderName, parse_folder
 from lorakit.dataset.left_out import (
     Notes,
     folders_of,
@@ -80,11 +80,11 @@ def _subsets(root: Path, notes: Notes, *, is_reg: bool) -> list[SubsetFacts]:
         places = {root.name: root} | places
     for name, folder in places.items():
         parsed, said = parse_folder(name), notes.stated.get(name)
-        if said and said.repeats and (folder == root or isinstance(parsed, NotASubset)):
+        if said and said.repeats and (folder == root or not parsed):
             parsed = FolderName(said.repeats, said.class_tokens)
-        if isinstance(parsed, NotASubset):
+        if parsed is None:
             if not lies_flat:  # else the folder above has said it
-                skipped(folder, parsed, notes)
+                skipped(folder, notes)
             continue
         named = True
         if parsed.oddity:

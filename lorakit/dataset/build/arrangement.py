@@ -8,7 +8,7 @@ from typing import Any
 
 from lorakit import json_text
 from lorakit.dataset.build.manifest import FOLDER
-from lorakit.dataset.folder_names import NotASubset, format_folder, parse_folder
+from lorakit.dataset.folder_names import format_folder, parse_folder
 from lorakit.files import write_atomic
 from lorakit.user_files import Missing
 
@@ -71,7 +71,7 @@ def subset_folders(root: Path) -> dict[str, tuple[int, str]]:
     found = {}
     for path in sorted(root.iterdir()) if root.is_dir() else ():
         parsed = parse_folder(path.name)
-        if path.is_dir() and not isinstance(parsed, NotASubset):
+        if path.is_dir() and parsed:
             found[path.name] = (parsed.repeats, parsed.class_tokens)
     return found
 
