@@ -10,7 +10,6 @@ from lorakit import json_text
 from lorakit.dataset.build.manifest import FOLDER
 from lorakit.dataset.folder_names import format_folder, parse_folder
 from lorakit.files import write_atomic
-from lorakit.user_files import Missing
 
 
 @dataclass(frozen=True)
@@ -48,13 +47,8 @@ def arrangement_of(data: Mapping[str, Any]) -> Arrangement:
 
 
 def read_arrangement(root: Path) -> Arrangement:
-    data = {}
-    for name in Arrangement().as_data():
-        try:
-            data[name] = json_text.read(root / FOLDER / f"{name}.json")
-        except Missing:
-            continue
-    return arrangement_of(data)
+    files = {name: root / FOLDER / f"{name}.json" for name in Arrangement().as_data()}
+    return arrangement_of({name: json_text.read_or(path, {}) for name, path in files.items()})
 
 
 def arrange(root: Path, wanted: Arrangement) -> None:

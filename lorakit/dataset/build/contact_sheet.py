@@ -31,9 +31,7 @@ NO_LETTER = "\U0010ffff"
 INK, FAINT, MARK, PAPER = "#1c1c1c", "#6a6a6a", "#e0452c", "#fafafa"
 
 
-def write_sheets(
-    root: Path, chooser: Chooser | None, caption_extension: str = ".txt"
-) -> list[Path]:
+def write_sheets(root: Path, chooser: Chooser | None, caption_extension: str) -> list[Path]:
     """Pages of twenty-five under .lorakit/; pages of an earlier, longer sheet are removed."""
     entries = [e for _, e in sorted(Manifest(root).entries.items()) if (root / e.file).exists()]
     pages = []

@@ -171,16 +171,14 @@ def _listed(folder: Path) -> dict[Path, str]:
     for name in LISTS:
         with suppress(Unreadable, csv.Error):
             place = folder / name
-            rows = _table(place) if name.endswith("csv") else Journal(place).read()
+            rows: Iterable[dict[str, Any]] = Journal(place).read()
+            if name.endswith("csv"):
+                rows = csv.DictReader(read_text(place, most=json_text.MOST).splitlines())
             for row in rows:
                 file, words = row.get("file_name"), next((row[w] for w in WORDS if row.get(w)), "")
                 if isinstance(file, str) and isinstance(words, str) and words.strip():
                     found[folder / file] = words
     return found
-
-
-def _table(path: Path) -> list[dict[str, Any]]:
-    return [*csv.DictReader(read_text(path, most=json_text.MOST).splitlines())]
 
 
 def _archive(path: Path, incoming: Path, faults: list[Fault]) -> list[Candidate]:
