@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from lorakit.user_files import Unreadable, read_text
+from lorakit.user_files import Missing, Unreadable, read_text
 
 DEEPEST = 64  # nothing of ours goes half as deep; Python's own readers give up at a thousand
 MOST = 1 << 26  # a list of many thousand images is some megabytes
@@ -33,6 +33,14 @@ def read(path: Path) -> Any:
     except ValueError as error:
         what = f"is not JSON any more ({error})."
         raise Unreadable(path, what, "Was it edited by hand?") from error
+
+
+def read_or(path: Path, usual: Any) -> Any:
+    """What is usual where there is no such file."""
+    try:
+        return read(path)
+    except Missing:
+        return usual
 
 
 def table(path: Path) -> dict[str, Any]:

@@ -142,8 +142,9 @@ class Chooser:
             place = self._shrunk if self.free else self._nearest
             small = width * height <= self.rules.resolution[0] * self.rules.resolution[1]
             if self.rules.by_area and self.rules.no_upscale and small:
-                place = self._as_it_is
-            self._known[size] = place(width, height)
+                self._known[size] = self._within(width, height, size)
+            else:
+                self._known[size] = place(width, height)
         return self._known[size]
 
     def place(self, width: int, height: int) -> Placement | None:
@@ -164,9 +165,6 @@ class Chooser:
         return Placement(
             bucket, (int(width * scale + 0.5), int(height * scale + 0.5)), bucket_ratio - ratio
         )
-
-    def _as_it_is(self, width: int, height: int) -> Placement:
-        return self._within(width, height, (width, height))
 
     def _within(self, width: int, height: int, scaled: Size) -> Placement:
         """Both sides floored to the step."""

@@ -1,6 +1,7 @@
 """What a dataset is, as far as planning must know: names, sizes, captions, repeats."""
 
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,6 +51,16 @@ class SubsetFacts:
 
 
 @dataclass(frozen=True)
+class Stated:
+    """What a recipe says of one folder: repeats, or the metadata file of kohya's fine-tuning."""
+
+    repeats: int
+    class_tokens: str
+    metadata: Path | None = None
+    separator: str = ","  # between a caption and its tags
+
+
+@dataclass(frozen=True)
 class DatasetFacts:
     """With a fault for every folder or file that kohya would drop silently."""
 
@@ -89,3 +100,30 @@ def looks_like_image(name: str) -> bool:
     """Whether anybody would call it an image, whatever kohya thinks."""
     extension = os.path.splitext(name)[1].lower()
     return (extension in IMAGE_SUFFIXES or extension in OTHER_IMAGES) and not name.startswith(".")
+
+
+def controls_of(
+    pictures: Iterable[Path], folder: Path, *, numbered: bool
+) -> dict[Path, list[Path]]:
+    """What each picture is made from, in a folder of their own, by its stem; stem_0, stem_1 where
+    there are several. As musubi-tuner finds them: long names first, so that fox_1 has its own, and
+    fox the rest.
+    """
+    left = sorted(one for one in folder.iterdir() if is_image_name(one.name))
+    found: dict[Path, list[Path]] = {}
+    for picture in sorted(pictures, key=lambda one: len(one.name), reverse=True):
+        stem = picture.stem
+        own = [
+            one
+            for one in left
+            if one.stem == stem or (numbered and one.name.startswith(f"{stem}_"))
+        ]
+        left = [one for one in left if one not in own]
+        found[picture] = own
+    return found
+
+
+def unordered(picture: Path, own: list[Path]) -> bool:
+    """Two of one name, or one with something else behind the picture's name than a number."""
+    ends = [one.stem.removeprefix(picture.stem) for one in own]
+    return len({*ends}) < len(ends) or not all(not end or end[1:].isdigit() for end in ends)

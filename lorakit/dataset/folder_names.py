@@ -16,24 +16,19 @@ class FolderName:
     oddity: str = ""
 
 
-@dataclass(frozen=True)
-class NotASubset:
-    """A folder that kohya passes over. `silent`: without even a warning in its log."""
-
-    reason: str
-    silent: bool = False
-
-
-def parse_folder(name: str) -> FolderName | NotASubset:
+def repeats_said(name: str) -> int | None:
     """Exactly kohya's rule: int() of what is before the first underscore."""
-    head, _, rest = name.partition("_")
     try:
-        repeats = int(head)
+        return int(name.partition("_")[0])
     except ValueError:
-        return NotASubset("the name does not begin with a number of repeats and an underscore")
-    if repeats < 1:
-        return NotASubset(f"the name says {repeats} repeats", silent=True)
-    return FolderName(repeats, rest, _oddity(head, repeats, rest))
+        return None
+
+
+def parse_folder(name: str) -> FolderName | None:
+    """None: kohya passes over it; of less than 1 repeat without even a warning in its log."""
+    head, _, rest = name.partition("_")
+    repeats = repeats_said(name) or 0
+    return FolderName(repeats, rest, _oddity(head, repeats, rest)) if repeats > 0 else None
 
 
 def _oddity(head: str, repeats: int, rest: str) -> str:

@@ -11,13 +11,13 @@ from lorakit.dataset.facts import (
     IMAGE_SUFFIXES,
     OTHER_IMAGES,
     USED,
+    Stated,
     is_film_name,
     is_image_name,
     looks_like_image,
 )
-from lorakit.dataset.folder_names import NotASubset, parse_folder
+from lorakit.dataset.folder_names import parse_folder, repeats_said
 from lorakit.dataset.rules import fault, shown
-from lorakit.dataset.stated import Stated
 from lorakit.errors import Fault, counted, did_you_mean
 
 TAKEN_AS = USED | FILMS
@@ -67,13 +67,15 @@ def is_dir(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-def skipped(folder: Path, parsed: NotASubset, notes: Notes) -> None:
+def skipped(folder: Path, notes: Notes) -> None:
     """A folder that kohya passes over: a fault only if there are images in it."""
     count = _count_images(folder)
     if not count:
         return
-    images, why = counted(count, "image"), parsed.reason
-    if not parsed.silent:
+    images, repeats = counted(count, "image"), repeats_said(folder.name)
+    why = f"the name says {repeats} repeats"
+    if repeats is None:
+        why = "the name does not begin with a number of repeats and an underscore"
         digits = "".join(c for c in folder.name if c.isdigit())[:4]
         right = f"{int(digits or 0) or 10}_{folder.name.strip('0123456789.-_ xX') or 'trigger'}"
         what = f"{why}; its {images} would be left out."
@@ -97,7 +99,7 @@ def nothing_there(root: Path, entries: Entries, loose: int, notes: Notes) -> Non
     """Nothing to train: find out which folder was meant."""
     rule, what, hint = "image-folder-given", "the subsets are one level deeper.", ""
     deeper = next((name for name in folders_of(entries) if _holds_subsets(root / name)), None)
-    if loose and isinstance(parse_folder(root.name), NotASubset):
+    if loose and not parse_folder(root.name):
         what = f"holds {counted(loose, 'image')} itself, but no folder named like 10_trigger."
         new = "lorakit new NAME --preset P --trigger T --album"
         hint = f"Put them into {root / '10_trigger'}, or take them over as they lie: {new} {root}"
@@ -119,8 +121,7 @@ def _holds_subsets(folder: Path) -> bool:
         names = [entry.name for entry in os.scandir(folder) if is_dir(entry)]
     except OSError:
         return False
-    named = (name for name in names if not isinstance(parse_folder(name), NotASubset))
-    return any(_count_images(folder / name) for name in named)
+    return any(_count_images(folder / name) for name in names if parse_folder(name))
 
 
 def nearest_folder(root: Path) -> str:

@@ -9,18 +9,21 @@ from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
+from lorakit import json_text
 from lorakit.dataset.caches import cache_faults
 from lorakit.dataset.captions.read import caption_leftovers, find_caption
 from lorakit.dataset.facts import (
     DatasetFacts,
     ImageFacts,
+    Stated,
     SubsetFacts,
     is_film_name,
     is_image_name,
     looks_like_image,
 )
-from lorakit.dataset.folder_names import FolderName, NotASubset, parse_folder
+from lorakit.dataset.folder_names import FolderName, parse_folder
 from lorakit.dataset.left_out import (
     Notes,
     folders_of,
@@ -32,12 +35,14 @@ from lorakit.dataset.left_out import (
     unused,
 )
 from lorakit.dataset.rules import shown, without
-from lorakit.dataset.stated import Stated, read_metadata
 from lorakit.errors import counted
 from lorakit.pictures.film import read_film
 from lorakit.pictures.open import RefusedError
 from lorakit.pictures.size import CutError, read_header
-from lorakit.user_files import Unreadable
+from lorakit.user_files import Unreadable, read_text
+
+# as metadata has it: name, picture, caption, size (None: the picture's own)
+Described = tuple[str, Path, str, tuple[int, int] | None]
 
 
 def scan(
@@ -75,11 +80,11 @@ def _subsets(root: Path, notes: Notes, *, is_reg: bool) -> list[SubsetFacts]:
         places = {root.name: root} | places
     for name, folder in places.items():
         parsed, said = parse_folder(name), notes.stated.get(name)
-        if said and said.repeats and (folder == root or isinstance(parsed, NotASubset)):
+        if said and said.repeats and (folder == root or not parsed):
             parsed = FolderName(said.repeats, said.class_tokens)
-        if isinstance(parsed, NotASubset):
+        if parsed is None:
             if not lies_flat:  # else the folder above has said it
-                skipped(folder, parsed, notes)
+                skipped(folder, notes)
             continue
         named = True
         if parsed.oddity:
@@ -137,29 +142,55 @@ def _images(
 def _described(folder: Path, said: Stated, metadata: Path, notes: Notes) -> tuple[ImageFacts, ...]:
     """What a metadata file names, which is all that the fine-tuning method reads."""
     try:
-        entries = read_metadata(metadata, folder, said.separator)
+        entries = _read_metadata(metadata, folder, said.separator)
     except Unreadable as error:
         notes.add("metadata", metadata, error.why, error.fault.hint)
         return ()
     images = []
-    for entry in entries:
-        first = notes.described.setdefault(entry.name, metadata)
+    for name, path, caption, size in entries:
+        first = notes.described.setdefault(name, metadata)
         if first != metadata:
-            what = f"{shown(first)} names {shown(entry.name)}, too; the script keeps one of them."
+            what = f"{shown(first)} names {shown(name)}, too; the script keeps one of them."
             notes.add("metadata", metadata, what, "Write whole paths.")
-        elif not entry.path.exists():
-            what = f"names {shown(entry.path)}, which is not there."
+        elif not path.exists():
+            what = f"names {shown(path)}, which is not there."
             notes.add("metadata", metadata, what, "Names have their extension, such as a.png.")
-        elif image := _opened(entry.path, entry.path, notes):
-            width, height = entry.size or (image.width, image.height)
+        elif image := _opened(path, path, notes):
+            width, height = size or (image.width, image.height)
             image = replace(image, width=width, height=height)
-            images.append(replace(image, caption_path=metadata, caption=entry.caption))
+            images.append(replace(image, caption_path=metadata, caption=caption))
     there = {name for name in list_entries(folder, notes) or () if is_image_name(name)}
     if left := there - {image.path.name for image in images}:
         some = ", ".join(map(shown, sorted(left)[:3]))
         what = f"{counted(len(left), 'image')} that the metadata does not name: {some}; left out."
         notes.add("metadata-others", folder, what)
     return tuple(images)
+
+
+def _read_metadata(file: Path, folder: Path, separator: str) -> list[Described]:
+    """JSON, a table by image, or JSONL, a line for each. Raises Unreadable where it is neither."""
+    try:
+        if file.suffix == ".jsonl":
+            lines = read_text(file, most=json_text.MOST).splitlines()
+            entries = [(entry["image_path"], entry) for entry in map(json_text.loads, lines)]
+        else:
+            entries = list(json_text.read(file).items())
+        return [_entry(name, folder / name, entry, separator) for name, entry in entries]
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        what = f"is no metadata of images ({type(error).__name__}: {error})."
+        hint = 'Such as {"a.png": {"caption": "...", "tags": "..."}}.'
+        raise Unreadable(file, what, hint) from error
+
+
+def _entry(name: str, path: Path, entry: Any, separator: str) -> Described:
+    caption, tags = entry.get("caption") or "", entry.get("tags") or ""
+    if not isinstance(caption, str) or not isinstance(tags, str):
+        raise TypeError(f"{path.name}: caption and tags are texts")
+    size = entry.get("image_size")
+    if size is not None:
+        width, height = map(int, size)
+        size = (width, height)
+    return name, path, separator.join(filter(None, (caption, tags))), size
 
 
 def _opened(path: Path, entry: os.DirEntry[str] | Path, notes: Notes) -> ImageFacts | None:

@@ -21,7 +21,7 @@ from lorakit.runs.outcome import require_intact
 from lorakit.runs.record import read_record
 from lorakit.runs.registry import read_notes
 from lorakit.sheet.source import checkpoint_file, read_source
-from lorakit.user_files import Missing, Unreadable
+from lorakit.user_files import Unreadable
 
 FOLDERS: Mapping[str, str] = {
     "a1111": "models/Lora",
@@ -231,9 +231,7 @@ def _said(parcel: Parcel) -> dict[str, Any]:
 def _sidecar(ours: Mapping[str, Any], before: Mapping[str, Any], path: Path) -> bool:
     """Only fields that are empty, or as we left them, are filled; your own words stay."""
     try:
-        theirs = json_text.read(path)
-    except Missing:
-        theirs = {}
+        theirs = json_text.read_or(path, {})
     except Unreadable:
         return False  # not ours to repair
     if not isinstance(theirs, dict):

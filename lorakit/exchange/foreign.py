@@ -12,7 +12,7 @@ from typing import Any
 from lorakit import json_text, tomllib
 from lorakit.catalogue.ai_toolkit import PLACES
 from lorakit.catalogue.options import sections
-from lorakit.dataset.folder_names import NotASubset, parse_folder
+from lorakit.dataset.folder_names import parse_folder
 from lorakit.exchange.command import options_in
 from lorakit.exchange.said import Said, Theirs, folder_of_images, leaves, number_in, options_of
 from lorakit.families import FAMILIES, run_by
@@ -175,7 +175,7 @@ def _of_one(key: str, value: Any, flat: Mapping[str, Any], words: Mapping[str, s
         )
     folder = Path(str(flat.get(f"{here}.folder_path"))).name
     parsed, word = parse_folder(folder), words.get(f"datasets.N.{name}", "")
-    if isinstance(parsed, NotASubset):
+    if parsed is None:
         return None
     if name == "num_repeats":
         word = "" if value == parsed.repeats else name

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lorakit import json_text, tomllib
-from lorakit.dataset.folder_names import NotASubset, parse_folder
+from lorakit.dataset.folder_names import parse_folder
 from lorakit.errors import refused
 from lorakit.exchange import command
 from lorakit.exchange.foreign import family_word, from_gui, from_lora, from_onetrainer, from_toolkit
@@ -157,7 +157,7 @@ def _beside(key: str, value: str, folder: Path) -> list[Said]:
     found = sorted(one.name for one in path.iterdir() if one.is_dir()) if path.is_dir() else []
     for name in found if key == "train_data_dir" else ():
         parsed = parse_folder(name)
-        if not isinstance(parsed, NotASubset) and parsed.class_tokens:
+        if parsed and parsed.class_tokens:
             return [Said(f"{value}/{name}", name, "trigger", parsed.class_tokens.split()[0])]
     return []
 
@@ -225,7 +225,7 @@ def _subset(at: str, subset: Mapping[str, Any]) -> Iterator[Said]:
             yield from folder_of_images(source, place, reg=reg, tokens=tokens)
         elif key == "is_reg":
             yield Said(source, value, why="[dataset] reg_path says it.")
-        elif isinstance(parsed, NotASubset) and reg:
+        elif reg and not parsed:
             yield Said(source, value, why=NOT_NAMED)
         elif key in {"num_repeats", "class_tokens"} and value == getattr(
             parsed, key.removeprefix("num_"), None

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lorakit.catalogue.options import Option, options
-from lorakit.dataset.folder_names import NotASubset, parse_folder
+from lorakit.dataset.folder_names import parse_folder
 from lorakit.families import FAMILIES
 
 NOT_NAMED = "a folder of class images must be called N_class; nothing is moved."
@@ -67,7 +67,7 @@ def folder_of_images(
     trigger in its name.
     """
     path, parsed = Path(place), parse_folder(Path(place).name)
-    named = not isinstance(parsed, NotASubset)
+    named = parsed is not None
     if reg and not named:
         yield Said(source, place, why=NOT_NAMED)
         return

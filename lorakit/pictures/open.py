@@ -11,7 +11,7 @@ from functools import cache
 from importlib.util import find_spec
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lorakit.config import cache_dir
 from lorakit.errors import counted
@@ -165,15 +165,17 @@ def small_jpeg(
         turn = orientation(image)[0] if upright else 1
         picture = turned(image.convert("RGB"), turn)
     picture.thumbnail((side, side), reducing_gap=2.0)
-    stream = BytesIO()
-    picture.save(stream, "JPEG", quality=quality)
-    return stream.getvalue(), picture.size
+    return encoded(picture, "JPEG", quality=quality), picture.size
 
 
 def write_png(path: Path, image: "Image.Image") -> None:
+    write_atomic(path, encoded(image, "PNG"))
+
+
+def encoded(image: "Image.Image", kind: str, **how: Any) -> bytes:
     data = BytesIO()
-    image.save(data, "PNG")
-    write_atomic(path, data.getvalue())
+    image.save(data, kind, **how)
+    return data.getvalue()
 
 
 def orientation(image: "Image.Image") -> tuple[int, bool]:

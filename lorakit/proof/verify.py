@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from lorakit.dataset.facts import Stated
 from lorakit.dataset.scan import scan
-from lorakit.dataset.stated import Stated
 from lorakit.errors import Fault, RecipeError, counted
 from lorakit.families import FAMILIES
 from lorakit.proof.compare import Difference, differences

@@ -12,8 +12,8 @@ from typing import Any
 
 from lorakit.catalogue.options import DEFAULT_RANK, Option, options
 from lorakit.dataset.buckets import CROP_LIMIT, BucketRules
+from lorakit.dataset.facts import Stated
 from lorakit.dataset.films import FilmRules
-from lorakit.dataset.stated import Stated
 from lorakit.errors import Fault, Severity
 from lorakit.families import FAMILIES
 from lorakit.families.family import Family

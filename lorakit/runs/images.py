@@ -10,7 +10,7 @@ from pathlib import Path
 
 from lorakit import json_text
 from lorakit.dataset.captions.read import read_words
-from lorakit.dataset.controls import controls_of
+from lorakit.dataset.facts import controls_of
 from lorakit.errors import LorakitError
 from lorakit.files import below, write_atomic
 from lorakit.plan.model import Plan

@@ -11,8 +11,7 @@ from typing import Any
 from lorakit import tomllib
 from lorakit.catalogue.options import Option
 from lorakit.dataset.buckets import WORDS
-from lorakit.dataset.controls import controls_of, unordered
-from lorakit.dataset.facts import DatasetFacts, SubsetFacts
+from lorakit.dataset.facts import DatasetFacts, SubsetFacts, controls_of, unordered
 from lorakit.errors import Fault, LorakitError, RecipeError, counted, few
 from lorakit.recipe.model import Section, Setting
 from lorakit.recipe.options import Options

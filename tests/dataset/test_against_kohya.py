@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from lorakit.dataset.buckets import BucketRules, Chooser, UnfitError, check
-from lorakit.dataset.folder_names import NotASubset, parse_folder
+from lorakit.dataset.folder_names import parse_folder
 
 HERE = Path(__file__).parent
 GOLDEN = HERE / "golden" / "kohya_answers.json"
@@ -88,7 +88,7 @@ def make_question(names: int, rules: int, sizes: int) -> Question:
 
 def our_name(name: str) -> list[Any] | None:
     parsed = parse_folder(name)
-    return None if isinstance(parsed, NotASubset) else [parsed.repeats, parsed.class_tokens]
+    return [parsed.repeats, parsed.class_tokens] if parsed else None
 
 
 def our_placements(rule: list[Any]) -> list[list[float] | None] | None:

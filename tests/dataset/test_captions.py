@@ -114,9 +114,9 @@ def test_a_history_cut_in_its_last_line_is_still_read(tmp_path: Path) -> None:
     history.apply("first", [Change(tmp_path / "a.txt", None, "x")])
     with history.journal.path.open("a") as file:
         file.write('{"when": "2026')
-    assert len(history.steps()) == 1
+    assert len(history.journal.read()) == 1
     history.apply("second", [Change(tmp_path / "a.txt", "x", "y")])
-    assert [step["what"] for step in history.steps()] == ["first", "second"]
+    assert [step["what"] for step in history.journal.read()] == ["first", "second"]
 
 
 def test_a_caption_in_another_encoding_is_told_not_guessed(tmp_path: Path) -> None:

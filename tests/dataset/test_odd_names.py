@@ -111,7 +111,7 @@ def test_a_caption_with_a_line_separator_is_undone_like_any_other(tmp_path: Path
     path.write_text("fox, one\u2028two\x85three\n")
     history = History(tmp_path)
     history.apply("edit", [Change(path, "fox, one\u2028two\x85three", "fox, new\u2028line")])
-    assert len(history.steps()) == 1
+    assert len(history.journal.read()) == 1
     history.undo()
     assert path.read_text() == "fox, one\u2028two\x85three\n"
 

@@ -327,7 +327,7 @@ def test_a_kill_between_journal_and_move_is_no_persons_edit(
 def test_the_sheet_shows_every_image_and_drops_pages_it_no_longer_needs(root: Path) -> None:
     run(root)
     (root / ".lorakit/sheet-02.jpg").write_bytes(b"old")
-    pages = write_sheets(root, Chooser(SMALL))
+    pages = write_sheets(root, Chooser(SMALL), ".txt")
     assert [page.name for page in pages] == ["sheet-01.jpg"]
     assert not (root / ".lorakit/sheet-02.jpg").exists()
     assert size_of(pages[0])[0] > 1400
@@ -335,7 +335,7 @@ def test_the_sheet_shows_every_image_and_drops_pages_it_no_longer_needs(root: Pa
 
 def test_the_sheet_shows_the_captions_that_are_there_now(root: Path) -> None:
     run(root)
-    before = write_sheets(root, Chooser(SMALL))[0].read_bytes()
+    before = write_sheets(root, Chooser(SMALL), ".txt")[0].read_bytes()
     redraw_sheets(root, Chooser(SMALL), ".txt")
     assert (root / ".lorakit/sheet-01.jpg").read_bytes() == before
     words = ["dataset", "caption", str(root), "--add", "night", "--write"]

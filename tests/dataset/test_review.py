@@ -119,7 +119,7 @@ def test_a_save_is_on_disk_at_once_and_one_visit_is_one_step(server: Server) -> 
         assert path.read_text() == text + "\n"
     call(server, "/caption/0", {"text": "maya, ab", "seen": "maya, ab", "done": True})
     history = History(server.review.root)
-    assert len(history.steps()) == 1
+    assert len(history.journal.read()) == 1
     history.undo()
     assert path.read_text() == "maya, picture 0\n"
 
@@ -151,7 +151,7 @@ def test_what_was_saved_but_not_left_becomes_history_at_the_end(tmp_path: Path) 
     review = session_of(make(tmp_path, 1))
     review.save(0, "maya, new", seen="maya, picture 0", done=False)
     review.leave()
-    assert len(review.history.steps()) == 1
+    assert len(review.history.journal.read()) == 1
     with pytest.raises(Conflict):
         review.save(0, "other", seen="stale", done=True)
 
@@ -540,7 +540,7 @@ def test_a_crop_box_is_kept_in_the_datasets_file_and_used_by_prepare(
 
 
 def test_the_original_is_shown_upright_for_cropping(prepared: Path) -> None:
-    data = session_of(prepared).original(0, 200)
+    data = session_of(prepared).picture(0, 200, original=True)
     with Image.open(BytesIO(data)) as image:
         assert image.size == (150, 200)
 

@@ -63,10 +63,10 @@ def run(args: Arguments) -> None:
             redraw_sheets(target.root, target.chooser(), target.caption_extension)
         return
     if args.history and args.json:
-        print_json(history.steps())
+        print_json(history.journal.read())
         return
     if args.history:
-        for step in history.steps():
+        for step in history.journal.read():
             print_text(step["when"], step["what"])
         return
     check_tagger_arguments(args)

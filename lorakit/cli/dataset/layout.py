@@ -28,7 +28,7 @@ from lorakit.cli.terminal.next_step import next_for_dataset, say_next
 from lorakit.dataset.build import subsets as arranging
 from lorakit.dataset.captions.edit import Change
 from lorakit.dataset.facts import DatasetFacts
-from lorakit.dataset.folder_names import FolderName, format_folder, parse_folder
+from lorakit.dataset.folder_names import format_folder, parse_folder
 from lorakit.dataset.rules import shown
 from lorakit.dataset.share import kohya_toml as exchange
 from lorakit.dataset.split import steps_sentence
@@ -201,7 +201,7 @@ def _as_renamed(facts: DatasetFacts, renamed: Mapping[str, str]) -> DatasetFacts
     subsets = []
     for subset in facts.subsets:
         to = parse_folder(renamed.get(subset.path.name, subset.path.name))
-        repeats = to.repeats if isinstance(to, FolderName) else subset.repeats
+        repeats = to.repeats if to else subset.repeats
         subsets.append(replace(subset, repeats=repeats))
     return replace(facts, subsets=tuple(subsets))
 

@@ -79,10 +79,9 @@ def drafts(args: Arguments, captions: Sequence[tuple[Path, Path]]) -> tuple[Draf
             by = f"sentences by {model}"
         said_by.append(by)
     words, spoken = _settled(args, tags, sentences)
-    by_caption = {wanted[image]: text for image, text in words.items()}
-    told = {wanted[image]: text for image, text in spoken.items()}
+    both = {wanted[one]: (words.get(one, ""), spoken.get(one, "")) for one in words | spoken}
     pattern = args.from_tags or "{trigger}, {sentence}, {rest}"
-    return Drafts(by_caption, told, pattern), ", ".join(said_by)
+    return Drafts(both, pattern), ", ".join(said_by)
 
 
 def _say_which(images: Sequence[Path], what: str, most: int, advice: str) -> None:

@@ -8,9 +8,8 @@ from typing import Any
 
 from lorakit import json_text
 from lorakit.dataset.build.manifest import FOLDER
-from lorakit.dataset.folder_names import NotASubset, format_folder, parse_folder
+from lorakit.dataset.folder_names import format_folder, parse_folder
 from lorakit.files import write_atomic
-from lorakit.user_files import Missing
 
 
 @dataclass(frozen=True)
@@ -48,13 +47,8 @@ def arrangement_of(data: Mapping[str, Any]) -> Arrangement:
 
 
 def read_arrangement(root: Path) -> Arrangement:
-    data = {}
-    for name in Arrangement().as_data():
-        try:
-            data[name] = json_text.read(root / FOLDER / f"{name}.json")
-        except Missing:
-            continue
-    return arrangement_of(data)
+    files = {name: root / FOLDER / f"{name}.json" for name in Arrangement().as_data()}
+    return arrangement_of({name: json_text.read_or(path, {}) for name, path in files.items()})
 
 
 def arrange(root: Path, wanted: Arrangement) -> None:
@@ -71,7 +65,7 @@ def subset_folders(root: Path) -> dict[str, tuple[int, str]]:
     found = {}
     for path in sorted(root.iterdir()) if root.is_dir() else ():
         parsed = parse_folder(path.name)
-        if path.is_dir() and not isinstance(parsed, NotASubset):
+        if path.is_dir() and parsed:
             found[path.name] = (parsed.repeats, parsed.class_tokens)
     return found
 

@@ -4,7 +4,6 @@ import textwrap
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import cache
-from io import BytesIO
 from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
@@ -14,6 +13,7 @@ from lorakit.dataset.build.manifest import FOLDER, MadeFile, Manifest
 from lorakit.dataset.captions.read import read_words
 from lorakit.dataset.rules import shown
 from lorakit.files import write_atomic
+from lorakit.pictures.open import encoded
 from lorakit.user_files import Unreadable
 
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
@@ -31,17 +31,15 @@ NO_LETTER = "\U0010ffff"
 INK, FAINT, MARK, PAPER = "#1c1c1c", "#6a6a6a", "#e0452c", "#fafafa"
 
 
-def write_sheets(
-    root: Path, chooser: Chooser | None, caption_extension: str = ".txt"
-) -> list[Path]:
+def write_sheets(root: Path, chooser: Chooser | None, caption_extension: str) -> list[Path]:
     """Pages of twenty-five under .lorakit/; pages of an earlier, longer sheet are removed."""
     entries = [e for _, e in sorted(Manifest(root).entries.items()) if (root / e.file).exists()]
     pages = []
     for number in range(0, len(entries), COLUMNS * ROWS):
         some = entries[number : number + COLUMNS * ROWS]
-        lines = [_lines(root / entry.file, entry, chooser, caption_extension) for entry in some]
         path = root / FOLDER / f"sheet-{number // (COLUMNS * ROWS) + 1:02}.jpg"
-        write_atomic(path, _page(root, list(zip(some, lines, strict=True))))
+        cells = [(one, _lines(root / one.file, one, chooser, caption_extension)) for one in some]
+        write_atomic(path, _page(root, cells))
         pages.append(path)
     for old in set((root / FOLDER).glob("sheet-*.jpg")) - set(pages):
         old.unlink()
@@ -64,9 +62,7 @@ def _page(root: Path, cells: Sequence[tuple[MadeFile, list[str]]]) -> bytes:
         thumb = root / FOLDER / "thumbs" / f"{entry.source_sha[:24]}.jpg"
         _picture(pen, page, entry, thumb, (left, top))
         _words(pen, lines, (left, top + CELL + 6))
-    buffer = BytesIO()
-    page.save(buffer, "JPEG", quality=88)
-    return buffer.getvalue()
+    return encoded(page, "JPEG", quality=88)
 
 
 def _picture(
@@ -121,7 +117,10 @@ def _lines(path: Path, entry: MadeFile, chooser: Chooser | None, suffix: str) ->
 def font_for(text: str, size: int) -> Font:
     """Pillow's own, or else the first of this machine's that has all letters, or else the most."""
     letters = {one for one in text if not one.isascii() and one.isprintable()}
-    return max(_fonts(size), key=lambda font: sum(_has(font, letter) for letter in letters))
+    return max(
+        _fonts(size),
+        key=lambda font: sum(_drawn(font, one) != _drawn(font, NO_LETTER) for one in letters),
+    )
 
 
 @cache
@@ -134,10 +133,6 @@ def _fonts(size: int) -> list[Font]:
 
 
 @cache
-def _has(font: Font, letter: str) -> bool:
-    return _drawn(font, letter) != _drawn(font, NO_LETTER)
-
-
 def _drawn(font: Font, letter: str) -> bytes:
     page = Image.new("L", (48, 48))
     ImageDraw.Draw(page).text((8, 8), letter, fill=255, font=font)

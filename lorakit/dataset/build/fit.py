@@ -9,7 +9,7 @@ from typing import Any, Literal
 from PIL import Image, ImageCms, ImageColor
 
 from lorakit.dataset.buckets import BucketRules, Chooser, UnfitError, check
-from lorakit.pictures.open import RefusedError, decoded, opened, orientation, turned
+from lorakit.pictures.open import RefusedError, decoded, encoded, opened, orientation, turned
 
 Fit = Literal["bucket", "letterbox", "crop", "none"]
 Focus = Literal["centre", "top", "face"]
@@ -173,9 +173,9 @@ def render(path: Path, settings: Settings) -> Rendered:
             small = upright.copy() if fitted is upright else upright
             small.thumbnail((THUMB, THUMB), Image.Resampling.BILINEAR, reducing_gap=2)
             thumb = on_ground(to_srgb(small, profile), small.size, settings.background)
-            data = _encoded(done, settings.format, settings.quality)
+            data = _bare(done, settings.format, settings.quality)
     faceless = wanted and face is None
-    return Rendered(data, _encoded(thumb, "jpeg", 80), geometry, faceless)
+    return Rendered(data, _bare(thumb, "jpeg", 80), geometry, faceless)
 
 
 def _cut(image: Image.Image, geometry: Geometry) -> Image.Image:
@@ -247,7 +247,7 @@ def on_ground(image: Image.Image, size: Size, background: str) -> Image.Image:
     return ground
 
 
-def _encoded(image: Image.Image, kind: str, quality: int) -> bytes:
+def _bare(image: Image.Image, kind: str, quality: int) -> bytes:
     how = {
         "jpeg": {"quality": quality, "subsampling": 0 if quality >= 90 else 2},
         "png": {"compress_level": 4},
@@ -255,9 +255,7 @@ def _encoded(image: Image.Image, kind: str, quality: int) -> bytes:
     }
     # Pillow would write profile, EXIF, comments and resolution back from here
     image.info = {}
-    buffer = BytesIO()
-    image.save(buffer, kind, **how[kind])
-    return buffer.getvalue()
+    return encoded(image, kind, **how[kind])
 
 
 def settings_problems(settings: Settings) -> list[str]:

@@ -11,7 +11,7 @@ from lorakit.dataset.build.manifest import Manifest
 from lorakit.dataset.build.originals import ORIGINALS, clean_name, free_stem, name_of
 from lorakit.dataset.build.remembered import read_remembered
 from lorakit.dataset.build.sources import images_below
-from lorakit.dataset.folder_names import NotASubset, parse_folder
+from lorakit.dataset.folder_names import parse_folder
 from lorakit.dataset.rules import shown
 from lorakit.errors import RecipeError
 from lorakit.portable import folded
@@ -88,10 +88,10 @@ def _sources(
         parsed = parse_folder(folder.name)
         if folder.name in known:
             yield folder, known[folder.name]
-        elif isinstance(parsed, NotASubset):
-            yield folder, SubsetPlan(10, folder.name)
-        else:
+        elif parsed:
             yield folder, SubsetPlan(parsed.repeats, parsed.class_tokens or trigger or root.name)
+        else:
+            yield folder, SubsetPlan(10, folder.name)
 
 
 def _refuse_inside(root: Path, source: Path) -> None:
@@ -102,7 +102,7 @@ def _refuse_inside(root: Path, source: Path) -> None:
     inside = place.relative_to(home).parts
     add = f"lorakit dataset add {shown(root)}"
     hint = f"{add} {shown(source)} copies them into originals/; prepare needs no --from then."
-    if not inside or not isinstance(parse_folder(inside[0]), NotASubset):
+    if not inside or parse_folder(inside[0]):
         hint = (
             "Pictures in a folder N_trigger are trained on as they are. To have others made of"
             " them, move them out of the dataset and add them from there:"

@@ -16,7 +16,6 @@ from lorakit import json_text
 from lorakit.files import sha256, write_atomic
 from lorakit.journal import Journal
 from lorakit.memo import stamp_of
-from lorakit.user_files import Missing
 
 FOLDER = ".lorakit"
 VERSION = 1
@@ -109,9 +108,6 @@ class Manifest:
 
 
 def _closed(path: Path) -> list[dict[str, Any]]:
-    try:
-        data = json_text.read(path)
-    except Missing:
-        return []
+    data = json_text.read_or(path, {})
     known = isinstance(data, dict) and data.get("version") == VERSION
     return list(data["files"].values()) if known else []

@@ -19,7 +19,7 @@ from lorakit.dataset.facts import FOREIGN
 from lorakit.dataset.folder_names import FORBIDDEN, format_folder
 from lorakit.dataset.rules import shown
 from lorakit.errors import Fault, RecipeError
-from lorakit.files import into_place, owner_mark, sha256, sweep
+from lorakit.files import below, into_place, owner_mark, sha256, sweep
 from lorakit.journal import Journal, now
 from lorakit.pictures.pool import WorkerDied, spread
 from lorakit.portable import folded
@@ -159,8 +159,7 @@ def free_stem(stem: str, taken: set[str]) -> str:
 
 def name_of(root: Path, path: Path) -> str:
     """Relative to the dataset where the path is inside it, else absolute."""
-    path = Path(os.path.abspath(path))
-    return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.as_posix()
+    return below(Path(os.path.abspath(path)), root)
 
 
 def _copied(

@@ -100,10 +100,6 @@ def _numbers(value: Any, count: int) -> bool:
     return numbers and len(value) == count
 
 
-def _words(value: Any) -> bool:
-    return isinstance(value, list) and all(isinstance(one, str) for one in value)
-
-
 def is_box(value: Any) -> bool:
     """Inside the picture, and with something in it."""
     return _numbers(value, 4) and 0 <= value[0] < value[2] <= 1 and 0 <= value[1] < value[3] <= 1
@@ -116,7 +112,7 @@ SOUND: Mapping[str, Callable[[Any], bool]] = {
     "quality": lambda value: type(value) is int,
     "background": lambda value: isinstance(value, str),
     "format": lambda value: isinstance(value, str),
-    "dropped": _words,
+    "dropped": lambda value: isinstance(value, list) and all(isinstance(one, str) for one in value),
     "buckets": lambda value: (
         isinstance(value, dict) and _numbers(value.get("resolution", [1, 1]), 2)
     ),
@@ -127,10 +123,7 @@ SOUND: Mapping[str, Callable[[Any], bool]] = {
 def read_marks(root: Path) -> dict[str, str]:
     """Pictures that were accepted or flagged in the review, by their place in the dataset."""
     place = root / MARKS_PLACE
-    try:
-        data = json_text.read(place)
-    except Missing:
-        return {}
+    data = json_text.read_or(place, {})
     if not isinstance(data, dict) or not {str(mark) for mark in data.values()} <= {*MARKS}:
         raise Unreadable(
             place, "is not a page's marks.", "Correct it, or move it away and begin anew."

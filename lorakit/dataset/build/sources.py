@@ -15,7 +15,7 @@ from lorakit import json_text
 from lorakit.dataset.build.arrangement import subset_folders
 from lorakit.dataset.captions.read import CAPTION_SUFFIXES, caption_beside
 from lorakit.dataset.facts import looks_like_image
-from lorakit.dataset.folder_names import FolderName, parse_folder
+from lorakit.dataset.folder_names import parse_folder
 from lorakit.dataset.rules import shown
 from lorakit.errors import Fault, RecipeError
 from lorakit.journal import Journal
@@ -46,13 +46,16 @@ class AlbumPart:
         return (self.repeats or 1) <= MOST_REPEATS and bool(self.tokens) and (ours or not trigger)
 
 
+def _as_named(folder: Path) -> AlbumPart:
+    parsed = parse_folder(folder.name)
+    return AlbumPart(folder, parsed.repeats, parsed.class_tokens) if parsed else AlbumPart(folder)
+
+
 def parts_of(path: Path, trigger: str) -> list[AlbumPart]:
     """The folders of an album that name this trigger (empty: any); else all of it."""
-    own = parse_folder(path.name)
-    if path.is_dir() and isinstance(own, FolderName):
-        whole = AlbumPart(path, own.repeats, own.class_tokens)
-        if whole.means(trigger):
-            return [whole]
+    whole = _as_named(path)
+    if path.is_dir() and whole.means(trigger):
+        return [whole]
     for home in (path, path / IMG):
         if found := [part for part in _named_in(home) if part.means(trigger)]:
             return found
@@ -61,8 +64,7 @@ def parts_of(path: Path, trigger: str) -> list[AlbumPart]:
 
 def _named_in(home: Path) -> list[AlbumPart]:
     """Its N_trigger folders with pictures."""
-    named = subset_folders(home).items()
-    parts = (AlbumPart(home / name, repeats, tokens) for name, (repeats, tokens) in named)
+    parts = (_as_named(home / name) for name in subset_folders(home))
     return [part for part in parts if holds_pictures(part.path)]
 
 
@@ -75,19 +77,15 @@ def lying_album(album: Path) -> tuple[AlbumPart, Path | None]:
     repeats where its folder itself is the subset: none where nothing says how many.
     """
     for home in (album, album / IMG):
-        if any(part.means("") for part in _named_in(home)):
-            reg = album / REG
-            tokens = min((part.tokens for part in _named_in(home) if part.means("")), key=len)
+        if named := [part.tokens for part in _named_in(home) if part.means("")]:
+            reg, tokens = album / REG, min(named, key=len)
             return AlbumPart(home, tokens=tokens), reg if home != album and _named_in(reg) else None
     if not holds_pictures(album):
         what = "holds no pictures itself." if album.is_dir() else "there is no such folder."
         hint = f"lorakit dataset add RECIPE {shown(album)} copies all that are below it."
         raise RecipeError(f"{shown(album)}: {what}", hint=hint * album.is_dir())
-    parsed = parse_folder(album.name)
-    part = AlbumPart(album, 0)
-    if isinstance(parsed, FolderName):
-        part = AlbumPart(album, parsed.repeats, parsed.class_tokens)
-    return part if part.means("") else AlbumPart(album, 0), None
+    whole = _as_named(album)
+    return whole if whole.means("") else AlbumPart(album, 0), None
 
 
 @dataclass(frozen=True)
@@ -112,7 +110,9 @@ def gather(
             found += _folder(path, skip, incoming / str(number), faults)
         elif not path.is_file():
             faults.append(Fault(shown(path), "there is no such file or folder.", rule="no-file"))
-        elif path.suffix.lower() in ARCHIVES or _is_zip(path):
+        elif path.suffix.lower() in ARCHIVES or (
+            zipfile.is_zipfile(path) and not looks_like_image(path.name)
+        ):
             found += _archive(path, incoming / str(number), faults)
         else:
             found.append(_candidate(path))
@@ -171,20 +171,14 @@ def _listed(folder: Path) -> dict[Path, str]:
     for name in LISTS:
         with suppress(Unreadable, csv.Error):
             place = folder / name
-            rows = _table(place) if name.endswith("csv") else Journal(place).read()
+            rows: Iterable[dict[str, Any]] = Journal(place).read()
+            if name.endswith("csv"):
+                rows = csv.DictReader(read_text(place, most=json_text.MOST).splitlines())
             for row in rows:
                 file, words = row.get("file_name"), next((row[w] for w in WORDS if row.get(w)), "")
                 if isinstance(file, str) and isinstance(words, str) and words.strip():
                     found[folder / file] = words
     return found
-
-
-def _table(path: Path) -> list[dict[str, Any]]:
-    return [*csv.DictReader(read_text(path, most=json_text.MOST).splitlines())]
-
-
-def _is_zip(path: Path) -> bool:
-    return zipfile.is_zipfile(path) and not looks_like_image(path.name)
 
 
 def _archive(path: Path, incoming: Path, faults: list[Fault]) -> list[Candidate]:

@@ -142,19 +142,14 @@ class Request:
 
 @dataclass(frozen=True)
 class Drafts:
-    """Tags and sentences by caption file."""
+    """What taggers say, tags and a sentence by caption file, and the pattern that joins them."""
 
-    words: Mapping[Path, str]
-    sentences: Mapping[Path, str]
+    said: Mapping[Path, tuple[str, str]]
     pattern: str
 
-    def __contains__(self, path: Path) -> bool:
-        return path in self.words or path in self.sentences
-
     def edits(self, path: Path, values: Mapping[str, str]) -> list[Edit]:
-        words, sentence = self.words.get(path, ""), self.sentences.get(path, "")
-        order = pattern(self.pattern, {**values, "sentence": sentence})
-        return [lambda _: words, order]
+        tags, sentence = self.said[path]
+        return [lambda _: tags, pattern(self.pattern, {**values, "sentence": sentence})]
 
 
 def requested(
@@ -168,9 +163,8 @@ def requested(
     """What the request would change; with `drafts`, only where there is one, and over it."""
     plan: list[tuple[Path, Sequence[Edit]]] = []
     for subset in subsets:
-        folder = subset.path
         values = {"trigger": trigger or subset.class_tokens}
-        values |= {"name": folder.parent.name, "subset": folder.name}
+        values |= {"name": subset.path.parent.name, "subset": subset.path.name}
         if not request.edits(values) and drafts is None:
             hint = "lorakit dataset caption --help lists them; --history shows past ones."
             raise RecipeError("No edit was asked for.", hint=hint)
@@ -178,7 +172,7 @@ def requested(
             own = {**values, "view": view_of(path.stem)}
             if drafts is None:
                 plan.append((path, request.edits(own)))
-            elif path in drafts:
+            elif path in drafts.said:
                 plan.append((path, [*drafts.edits(path, own), *request.edits(own)]))
     return changes(plan)
 

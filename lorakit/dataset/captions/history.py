@@ -17,9 +17,6 @@ class History:
         self.root = root
         self.journal = Journal(root / ".lorakit" / "captions.jsonl")
 
-    def steps(self) -> list[dict[str, Any]]:
-        return self.journal.read()
-
     def apply(self, what: str, found: Sequence[Change]) -> None:
         """Log the step, then write the captions."""
         if found:
@@ -31,11 +28,12 @@ class History:
         """Log a step whose captions are written already, or are about to be."""
         names = [change.path.relative_to(self.root).as_posix() for change in found]
         pairs = zip(names, found, strict=True)
-        self._log(what, changes=[[name, change.before, change.after] for name, change in pairs])
+        changes = [[name, change.before, change.after] for name, change in pairs]
+        self._log({"what": what, "changes": changes})
 
     def undo(self) -> tuple[str, int, list[Fault]]:
         """Take the last step back. A caption that was edited since is left alone and named."""
-        steps = self.steps()
+        steps = self.journal.read()
         undone = {step["undoes"] for step in steps if "undoes" in step}
         left = [i for i, step in enumerate(steps) if i not in undone and "undoes" not in step]
         if not left:
@@ -55,7 +53,7 @@ class History:
                 faults.append(Fault(shown(path), what, "", "caption-edited", "warning"))
             elif now_there == after:
                 back.append((path, before))
-        self._log("undo", undoes=left[-1], changes=[])
+        self._log({"what": "undo", "undoes": left[-1], "changes": []})
         for path, before in back:
             if before is None:
                 path.unlink(missing_ok=True)  # made by lorakit, and touched by nobody since
@@ -63,5 +61,5 @@ class History:
                 write_atomic(path, before + "\n")
         return str(step["what"]), len(back), faults
 
-    def _log(self, what: str, **more: Any) -> None:
-        self.journal.rewrite([*self.steps(), {"when": now(), "what": what, **more}])
+    def _log(self, step: dict[str, Any]) -> None:
+        self.journal.rewrite([*self.journal.read(), {"when": now(), **step}])

@@ -42,27 +42,24 @@ def described(
         folder = Path(name)
         order = {"model": str(model.weights.parent), "images": [str(path) for path in todo]}
         (folder / "order.json").write_text(json.dumps(order), encoding="utf-8")
+        before = len(found)
         try:
-            _run(folder, lambda done: progress(len(found) + done, len(images)))
+            problem = proc.run_ours(
+                sys.executable,
+                "lorakit.embedded.describing",
+                folder,
+                log=folder / "log",
+                progress=lambda: progress(before + len(_said(folder)), len(images)),
+            )
         finally:
             for number, text in _said(folder):
                 known.put(todo[number], text)
                 found[todo[number]] = text
             known.save()
-    return found
-
-
-def _run(folder: Path, progress: Callable[[int], None]) -> None:
-    said = proc.run_ours(
-        sys.executable,
-        "lorakit.embedded.describing",
-        folder,
-        log=folder / "log",
-        progress=lambda: progress(len(_said(folder))),
-    )
-    if said:
-        last = said.splitlines()[-1]
+    if problem:
+        last = problem.splitlines()[-1]
         raise SetupError(f"The pictures could not be described: {last}", hint=INSTALL_DESCRIBER)
+    return found
 
 
 def _said(folder: Path) -> list[tuple[int, str]]:

@@ -12,6 +12,7 @@ import io
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -98,8 +99,6 @@ class Tagger:
     def __init__(self, model: CaptionModel) -> None:
         self.model = model
         self.tags = read_tags(model.weights.with_name(TAGS))
-        self._session: Any = None
-        self._side = 0
         self._known = Memo(cache_dir() / "tags" / f"{model.sha256[:16]}.json")
 
     def look(
@@ -119,9 +118,9 @@ class Tagger:
             self._known.save()
 
     def _run(self, path: Path) -> Likely:
-        session = self._session or self._open()
-        pixels = square(path, self._side)
-        (probabilities,) = session.run(None, {session.get_inputs()[0].name: pixels[None]})[:1]
+        takes = self._session.get_inputs()[0]
+        pixels = square(path, takes.shape[1])
+        (probabilities,) = self._session.run(None, {takes.name: pixels[None]})[:1]
         row = probabilities[0].tolist()
         if len(row) != len(self.tags):
             what = f"gives {len(row)} numbers, {TAGS} names {len(self.tags)} tags."
@@ -129,7 +128,8 @@ class Tagger:
             raise SetupError(f"{self.model.weights} {what}", hint=hint)
         return [(number, round(value, 5)) for number, value in enumerate(row) if value >= FLOOR]
 
-    def _open(self) -> Any:
+    @cached_property
+    def _session(self) -> Any:
         try:
             import onnxruntime
         except ImportError as error:
@@ -147,7 +147,6 @@ class Tagger:
         if len(shape) != 4 or not isinstance(shape[1], int) or shape[1:] != [shape[1], shape[1], 3]:
             takes = "a WD v3 tagger takes [batch, side, side, 3]"
             raise SetupError(f"{model} takes pictures of shape {shape}; {takes}.")
-        self._session, self._side = session, shape[1]
         return session
 
 

@@ -110,13 +110,10 @@ def _merged(word: str) -> tuple[str, ...]:
         if best not in ranks:
             break
         joined: list[str] = []
-        at = 0
-        while at < len(parts):
-            if at + 1 < len(parts) and (parts[at], parts[at + 1]) == best:
-                joined.append(parts[at] + parts[at + 1])
-                at += 2
+        for part in parts:
+            if joined and (joined[-1], part) == best:
+                joined[-1] += part
             else:
-                joined.append(parts[at])
-                at += 1
+                joined.append(part)
         parts = joined
     return tuple(parts)

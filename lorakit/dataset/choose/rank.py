@@ -4,7 +4,7 @@ import csv
 import json
 import math
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -227,7 +227,7 @@ def _distance(a: Ranked, b: Ranked) -> int:
 def _copies(
     root: Path, selection: Selection, target: Path, named: Path
 ) -> Iterator[tuple[str, str]]:
-    captions = _carried(root, [root / item.file for item in selection.chosen], named)
+    captions = _carried(root, {root / item.file for item in selection.chosen}, named)
     for category, items in by_category(selection.chosen).items():
         for number, item in enumerate(items, 1):
             source = root / item.file
@@ -235,27 +235,20 @@ def _copies(
             new = Path(item.file).parent / name
             (target / new).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(source, target / new)
-            caption = captions.get(source)
-            if caption is not None:
+            if caption := captions[source]:
                 shutil.copy2(caption, (target / new).with_suffix(caption.suffix.lower()))
             yield new.as_posix(), item.file
 
 
-def _carried(root: Path, pictures: Iterable[Path], beside: Path) -> dict[Path, Path]:
+def _carried(root: Path, wanted: Collection[Path], beside: Path) -> dict[Path, Path | None]:
     """Each picture's caption that somebody has worked on last, in any version of the dataset."""
-    wanted = list(pictures)
     sizes = {path.stat().st_size for path in wanted}
     found: dict[str, Place] = {}
     for version in _versions(root, beside):
         for digest, place in _captions(version, sizes):
             found[digest] = max(found.get(digest, place), place)
-    captions = {}
-    for path in wanted:
-        known = found.get(sha256(path))
-        caption = known[2] if known else caption_beside(path)
-        if caption is not None:
-            captions[path] = caption
-    return captions
+    known = {path: found.get(sha256(path)) for path in wanted}
+    return {path: place[2] if place else caption_beside(path) for path, place in known.items()}
 
 
 def _versions(root: Path, beside: Path) -> list[Path]:

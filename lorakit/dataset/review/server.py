@@ -104,8 +104,9 @@ class Handler(BaseHTTPRequestHandler):
                 self._json(review.findings())
             elif len(words) == 2 and words[0] in {"image", "original"}:
                 side = int(query.get("side", ["1200"])[0])
-                shown = review.picture if words[0] == "image" else review.original
-                self._send(shown(_number(words[1], review), side), "image/jpeg", keep_s=600)
+                number = _number(words[1], review)
+                shown = review.picture(number, side, original=words[0] == "original")
+                self._send(shown, "image/jpeg", keep_s=600)
             else:
                 self._send(b"no such page", "text/plain", status=HTTPStatus.NOT_FOUND)
         except RefusedError as error:

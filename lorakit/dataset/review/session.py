@@ -88,32 +88,27 @@ class ReviewSession:
         marks, crops = read_marks(self.root), read_remembered(self.root).crops
         made, waiting = Manifest(self.root).entries, {*recropped(self.root)}
         items = []
-        for number in range(len(self.images)):
-            name = self._name(number)
-            item = self._item(number, marks.get(name, ""))
+        for number, (subset, image) in enumerate(self.images):
+            name, (caption, unreadable) = self._name(number), self._read(number)
+            item = {
+                "id": number,
+                "name": image.path.name,
+                "subset": subset,
+                "width": image.width,
+                "height": image.height,
+                "caption": caption,
+                "mark": marks.get(name, ""),
+                "lint": unreadable or lint(caption, self.trigger),
+            }
             if name in made:  # its original can be cropped
                 item |= {"box": crops.get(made[name].source), "recut": name in waiting}
+            place = self.chooser.place(image.width, image.height) if self.chooser else None
+            if place is not None:  # where the crop is in the picture, as shares of its sides
+                wide, high = (min(1.0, place.bucket[i] / place.scaled[i]) for i in (0, 1))
+                crop = ((1 - wide) / 2, (1 - high) / 2, wide, high)
+                item |= {"bucket": place.bucket, "crop": crop}
             items.append(item)
         return items
-
-    def _item(self, number: int, mark: str) -> dict[str, Any]:
-        subset, image = self.images[number]
-        caption, unreadable = self._read(number)
-        item = {
-            "id": number,
-            "name": image.path.name,
-            "subset": subset,
-            "width": image.width,
-            "height": image.height,
-            "caption": caption,
-            "mark": mark,
-            "lint": unreadable or lint(caption, self.trigger),
-        }
-        place = self.chooser.place(image.width, image.height) if self.chooser else None
-        if place is not None:  # where the crop is in the picture, as shares of its sides
-            wide, high = (min(1.0, place.bucket[i] / place.scaled[i]) for i in (0, 1))
-            item |= {"bucket": place.bucket, "crop": ((1 - wide) / 2, (1 - high) / 2, wide, high)}
-        return item
 
     def findings(self) -> dict[int, list[dict[str, Any]]]:
         """What a check says about the pictures: asked for when they are seen, for it takes time."""
@@ -188,9 +183,6 @@ class ReviewSession:
             crops |= {source: box} if box else {}
             remember(self.root, replace(kept, crops=crops))
 
-    def original(self, number: int, side: int) -> bytes:
-        return self._jpeg(self.root / self._source(number), side, upright=True)
-
     def _source(self, number: int) -> str:
         made = Manifest(self.root).entries.get(self._name(number))
         if made is None:
@@ -203,13 +195,12 @@ class ReviewSession:
         with self._lock, hold_dataset(self.root, "review", wait_s=PATIENCE_S):
             yield
 
-    def picture(self, number: int, side: int) -> bytes:
-        return self._jpeg(self.images[number][1].path, side)
-
-    def _jpeg(self, path: Path, side: int, *, upright: bool = False) -> bytes:
+    def picture(self, number: int, side: int, *, original: bool = False) -> bytes:
+        """As it is trained on; or the original it was made from."""
+        path = self.root / self._source(number) if original else self.images[number][1].path
         side = max(16, min(side, LARGEST_SIDE))
         try:
-            return small_jpeg(path, side, quality=88, upright=upright)[0]
+            return small_jpeg(path, side, quality=88, upright=original)[0]
         except Exception as error:  # a broken file makes decoders raise anything
             raise RefusedError(why(error)) from error
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from lorakit import json_text, tomllib
 from lorakit.catalogue.options import Option
-from lorakit.dataset.folder_names import FolderName, parse_folder
+from lorakit.dataset.folder_names import parse_folder
 from lorakit.errors import Fault, did_you_mean
 from lorakit.recipe.values import fit
 from lorakit.trainers.embedded.options import (
@@ -105,7 +105,7 @@ def _from_folders(args: argparse.Namespace, faults: list[Fault]) -> dict[str, An
             continue
         for folder in sorted(Path(root).iterdir()) if root else ():
             name = parse_folder(folder.name)
-            if folder.is_dir() and isinstance(name, FolderName):
+            if folder.is_dir() and name:
                 subsets.append(
                     {
                         "image_dir": str(folder),
