@@ -84,13 +84,10 @@ class KohyaText(Reader):
         match = _BAR.match(line, start + 2) if start > 0 else None
         if match is None:
             return []
-        done, loss = int(match[1]), match[3] or b""
-        before, self._frame = self._frame, (done, loss)
-        events = self.new_phase("training")
-        if before is not None and before[0] != done:
-            self._frame = before
+        events, done = self.new_phase("training"), int(match[1])
+        if self._frame and self._frame[0] != done:
             events += self._step_event()
-            self._frame = (done, loss)
+        self._frame = (done, match[3] or b"")
         return events
 
     def _validated(self, line: bytes) -> Event | None:
