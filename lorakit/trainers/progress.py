@@ -154,10 +154,8 @@ class EmbeddedEvents(Reader):
             _integer(data.get(key)) for key in ("step", "total", "epoch", "epochs")
         )
         loss, lr = _number(data.get("loss")), _number(data.get("lr"))
-        path = _text(data.get("path"))
-        text = _text(
-            data.get("reason") or data.get("phase") or data.get("text") or data.get("message")
-        )
+        said = (data.get(key) for key in ("reason", "phase", "text", "message"))
+        text, path = next(filter(None, said), None), data.get("path")
         return [Event(kind, step, total, epoch, epochs, loss, lr=lr, path=path, text=text)]
 
 
@@ -170,7 +168,3 @@ def _number(value: Any) -> float | None:
 
 def _integer(value: Any) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) else None
-
-
-def _text(value: Any) -> str | None:
-    return None if value is None else str(value)
