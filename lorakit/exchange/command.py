@@ -44,7 +44,8 @@ def read_command(text: str, where: str) -> tuple[list[Said], str]:
     known = {found[1]: found[2].strip("\"'") for found in ASSIGNED.finditer(text)}
     lines = [line for line in text.splitlines() if looks_like_command(line)]
     lines = [line for line in lines if not line.lstrip().startswith(("#", "::", "rem "))]
-    line = max(lines, key=lambda one: (_trains(one), one.count(" --")), default="")
+    named = [line for line in lines if SCRIPT.search(line) and " --" in line]
+    line = max(named or lines, key=lambda one: one.count(" --"), default="")
     line = USED.sub(lambda used: known.get(used[1] or used[2] or used[3], used[0]), line)
     words = _split(line, where)
     at = next((n for n, word in enumerate(words) if SCRIPT.fullmatch(word)), -1)
@@ -54,10 +55,6 @@ def read_command(text: str, where: str) -> tuple[list[Said], str]:
     if not said:
         raise refused(where, "holds no training command.", "It should name a script and options.")
     return said, families.get(script, script.removesuffix("_train_network.py"))
-
-
-def _trains(line: str) -> bool:
-    return bool(SCRIPT.search(line)) and " --" in line
 
 
 def _split(line: str, where: str) -> list[str]:

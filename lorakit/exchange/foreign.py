@@ -22,31 +22,24 @@ from lorakit.weights.keys import read_lora
 from lorakit.weights.lora_facts import trigger_of
 
 NAME = "ai-toolkit"
-NO_WORD = "{} has a word for it that has no counterpart here."
 HISTORY = "it tells how the training went, not how to train."
-
-
-@cache
-def word_table() -> dict[str, Any]:
-    return tomllib.loads(Path(__file__).with_name("words.toml").read_text(encoding="utf-8"))
+WORDS = tomllib.page(__file__, "words.toml")
 
 
 def family_word(text: str) -> str:
     """The family that another program's word means; its own word where we know none."""
-    return next((ours for word, ours in word_table()["family"].items() if word in text), text)
+    return next((ours for word, ours in WORDS["family"].items() if word in text), text)
 
 
 def from_gui(data: Mapping[str, Any]) -> Theirs:
     kind = str(data.get("LoRA_type") or "Standard")
     network = re.split("[/ ]", kind)[0]
-    arguments = word_table()["network"].get(network if network != "LoCon" else "LyCORIS", [])
+    arguments = WORDS["network"].get(network if network != "LoCon" else "LyCORIS", ())
     said, module = list[Said](), "lycoris.kohya" if "Ly" in kind or kind == "LoCon" else ""
     boxes = {"flux1_checkbox": "flux", "sd3_checkbox": "sd3", "lumina_checkbox": "lumina"}
     boxes |= {"anima_checkbox": "anima", "sdxl": "sdxl"}
     family = next((one for box, one in boxes.items() if data.get(box)), "")
-    others = {word for words_ in word_table()["network"].values() for word in words_} - set(
-        arguments
-    )
+    others = {word for kind in WORDS["network"].values() for word in kind} - {*arguments}
     steps = number_in(data.get("max_train_steps"))
     for key, value in leaves(data):
         unset = str(value) in {"", "0", "0.0", "None", "none", "False", "[]"}
@@ -82,7 +75,7 @@ def from_gui(data: Mapping[str, Any]) -> Theirs:
             said.append(Said(key, "...", why="its options are read one by one."))
             said += options_in(str(value), key)
         else:
-            said.append(_by_table(word_table()["gui"], key, value) or Said(key, value, key))
+            said.append(_by_table(WORDS["gui"], key, value) or Said(key, value, key))
     if str(data.get("text_encoder_lr")) in {"0", "0.0"} and "text_encoder_lr" in data:
         said.append(Said("text_encoder_lr", 0, "network_train_unet_only", meant=True))
     return Theirs("kohya_ss's window", _joined(said), family)
@@ -99,7 +92,7 @@ def from_toolkit(data: Mapping[str, Any]) -> Theirs:
     arch = str(flat.get("model.arch") or next(marked, ""))
     family = family_word(arch) if arch else ""
     own = family in run_by(NAME)
-    words, off = _toolkits_words() if own else word_table()["toolkit"], _off(flat, family)
+    words, off = _toolkits_words() if own else WORDS["toolkit"], _off(flat, family)
     said = list[Said]()
     for key, value in flat.items():
         if key.endswith(".folder_path"):
@@ -111,13 +104,11 @@ def from_toolkit(data: Mapping[str, Any]) -> Theirs:
         else:
             one = _of_one(key, value, flat, words) or _by_table(words, key, value)
             said.append(one or _unknown(key, value, NAME))
-    for key, value in word_table()["unsaid"].items() if own else ():
+    for key, value in WORDS["unsaid"].items() if own else ():
         one = _by_table(words, key, value) if key not in flat else None
         said += [replace(one, source=f"{key}, unsaid", why="its own default")] if one else []
-    said = [
-        replace(one, source=at * (one.source not in dict(leaves(data))) + one.source)
-        for one in said
-    ]
+    theirs = dict(leaves(data))
+    said = [replace(one, source=at * (one.source not in theirs) + one.source) for one in said]
     return Theirs(NAME, _joined(said), family, NAME if own else "")
 
 
@@ -148,7 +139,7 @@ def _toolkits_words() -> Mapping[str, str]:
     own |= {
         place: name for name, place in PLACES.items() if name != "pretrained_model_name_or_path"
     }
-    words: Mapping[str, str] = word_table()["toolkit"]
+    words: Mapping[str, str] = WORDS["toolkit"]
     ours = {f"{inside.get(place, place)}.{name}": word for (place, name), word in own.items()}
     return {**words, **ours, "model.arch": words["model.arch"]}
 
@@ -185,12 +176,10 @@ def _of_one(key: str, value: Any, flat: Mapping[str, Any], words: Mapping[str, s
 
 
 def from_onetrainer(data: Mapping[str, Any]) -> Theirs:
-    said, words = [], word_table()["onetrainer"]
-    for path, value in leaves(data):
-        if path == "model_type":
-            said.append(Said(path, value, why="the recipe's family says it."))
-        else:
-            said.append(_by_table(words, path, value) or _unknown(path, value, "OneTrainer"))
+    said = [
+        _by_table(WORDS["onetrainer"], path, value) or _unknown(path, value, "OneTrainer")
+        for path, value in leaves(data)
+    ]
     return Theirs("OneTrainer", _joined(said), family_word(str(data.get("model_type", ""))))
 
 
@@ -201,8 +190,8 @@ def from_lora(path: Path) -> Theirs:
     known = options_of("")
     for key, value in metadata.items():
         option = key.removeprefix("ss_")
-        if key in word_table()["lora"]:
-            said.append(Said(key, value, word_table()["lora"][key]))
+        if key in WORDS["lora"]:
+            said.append(Said(key, value, WORDS["lora"][key]))
         elif key == "ss_optimizer":
             name, _, rest = value.partition("(")
             said.append(Said(key, value, "optimizer_type", name.rpartition(".")[2]))
@@ -217,9 +206,8 @@ def from_lora(path: Path) -> Theirs:
         else:
             said.append(Said(key, value, why=HISTORY))
     if "ss_network_dim" not in metadata:
-        said.append(
-            Said("the rank of its modules", max(map(lora.rank, lora.modules)), "network_dim")
-        )
+        rank = max(map(lora.rank, lora.modules))
+        said.append(Said("the rank of its modules", rank, "network_dim"))
     if trigger := trigger_of(metadata):
         said.append(Said("the trigger, a guess", trigger, "trigger"))
     return Theirs("a LoRA's metadata", tuple(said), lora.family)
@@ -240,10 +228,8 @@ def _by_table(found: Mapping[str, str], path: str, value: Any) -> Said | None:
     plain = re.sub(r"(^|\.)\d+(?=\.|$)", r"\1N", path)
     word = found.get(plain)
     if word is None:
-        patterns = (one for one in found if "*" in one)
-        match = (
-            one for one in patterns if re.fullmatch(re.escape(one).replace(r"\*", ".*"), plain)
-        )
+        patterns = {one: re.escape(one).replace(r"\*", ".*") for one in found if "*" in one}
+        match = (one for one, pattern in patterns.items() if re.fullmatch(pattern, plain))
         word = found.get(next(match, ""))
     if word is None:
         return None
@@ -251,17 +237,16 @@ def _by_table(found: Mapping[str, str], path: str, value: Any) -> Said | None:
         return Said(path, value, why=word[1:])
     if word.startswith("="):
         return Said(path, value, word[1:])
-    meant = word_table()["values"].get(word, {}).get(value) if isinstance(value, str) else None
+    meant = WORDS["values"].get(word, {}).get(value) if isinstance(value, str) else None
     if word in {"network_train_unet_only", "sample.at_first"}:
         meant = not value
     elif word == "optimizer_args":
         plain = ",".join(map(str, value)) if isinstance(value, list) else value
         meant = [f"{path.rpartition('.')[2]}={plain}"]
     elif word == "resolution" and isinstance(value, list) and value:
-        several = len(value) > 1
-        return Said(
-            path, value, "dataset.resolutions" if several else word, value * several or value[0]
-        )
+        if len(value) > 1:
+            return Said(path, value, "dataset.resolutions")
+        meant = value[0]
     elif word == "caption_extension":
         meant = f".{str(value).lstrip('.')}"
     elif word.startswith("sample.") and "prompt" in word:
@@ -274,7 +259,7 @@ def _prompt(text: object) -> str:
 
 
 def _unknown(path: str, value: Any, program: str) -> Said:
-    return Said(path, value, why=NO_WORD.format(program))
+    return Said(path, value, why=f"{program} has a word for it that has no counterpart here.")
 
 
 def _joined(said: list[Said]) -> tuple[Said, ...]:

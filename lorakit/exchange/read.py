@@ -102,11 +102,10 @@ def _from_command(text: str, folder: Path, where: str) -> Theirs:
 
 
 def _from_kohya(data: Mapping[str, Any], path: Path) -> Theirs:
-    known = set(options_of(""))
     if _is_dataset(data):
         return _finished("a dataset config", list(_dataset(data)), path.parent)
     said = list(_flat(data))
-    if not known & {one.key for one in said} and not MUSUBI & {one.key for one in said}:
+    if not {*options_of(""), *MUSUBI} & {one.key for one in said}:
         raise refused(str(path), "holds no setting that lorakit knows.", "Is it a training config?")
     return _finished("a kohya config", said, path.parent)
 
@@ -185,7 +184,7 @@ def _dataset(data: Mapping[str, Any]) -> Iterator[Said]:
     sizes = _sizes(data.get("datasets", []))
     for number, dataset in enumerate(data.get("datasets", [])):
         at, own = f"datasets.{number}", ("image_directory", "num_repeats")
-        subsets, musubi = dataset.get("subsets", []), "image_directory" in dataset
+        musubi = "image_directory" in dataset
         apart = ("subsets", *own) if musubi else ("subsets",)
         for key, value in leaves({key: one for key, one in dataset.items() if key not in apart}):
             name, why = OF_DATASET.get(key, key), ONE_SIZE * bool(number)
@@ -193,7 +192,7 @@ def _dataset(data: Mapping[str, Any]) -> Iterator[Said]:
                 yield Said(f"{at}.{key}", value, "dataset.resolutions", sizes)
                 continue
             yield Said(f"{at}.{key}", value, "" if number else name, why=why)
-        for index, subset in enumerate(subsets):
+        for index, subset in enumerate(dataset.get("subsets", [])):
             yield from _subset(f"{at}.subsets.{index}", subset)
         if musubi:
             yield from _subset(at, {key: dataset[key] for key in own if key in dataset})
@@ -245,7 +244,8 @@ def family_of(said: Mapping[str, Any]) -> str:
     shared = {"networks.lora", "networks.lora_flux"}
     for name, family in FAMILIES.items():
         if module == family.network_module not in shared:
-            return "wan21" if name == "wan22" and _is_old_wan(said) else name
+            old_wan = "task" in said and not re.search("A14B|5B", str(said["task"]))
+            return "wan21" if name == "wan22" and old_wan else name
     own = {
         name: {one.option for one in family.weights if one.required} - EVERYWHERE
         for name, family in FAMILIES.items()
@@ -259,7 +259,3 @@ def family_of(said: Mapping[str, Any]) -> str:
     knows = {name: len(set(said) & set(options_of(name))) for name in FAMILIES}
     best = max(knows, key=lambda name: knows[name])  # the first in our order, where several do
     return best if knows[best] > max(knows["sd15"], knows["sdxl"]) else ""
-
-
-def _is_old_wan(said: Mapping[str, Any]) -> bool:
-    return "task" in said and not re.search("A14B|5B", str(said["task"]))

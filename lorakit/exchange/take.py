@@ -80,7 +80,8 @@ def take_over(theirs: Theirs, root: Path, *, family: str = "", name: str = "") -
     for one in theirs.said:
         place, value, why = _placed(one, taken)
         if not place:
-            taken.fates.append(Fate(one.source, _hidden(one), "dropped", why))
+            hidden = shown("train", one.key or one.source.rpartition(".")[2], one.value)
+            taken.fates.append(Fate(one.source, hidden, "dropped", why))
             continue
         old = taken.values.get(place)
         if isinstance(old, dict) and isinstance(value, dict):
@@ -96,7 +97,9 @@ def take_over(theirs: Theirs, root: Path, *, family: str = "", name: str = "") -
     if not taken.values:
         raise refused(theirs.stem, f"is {theirs.kind}, but nothing in it could be taken over.")
     own = name or taken.name or theirs.stem
-    taken.values[("name",)] = own if not name_problem(own) else _plain_name(own)
+    plain = re.sub(r"[^A-Za-z0-9._-]+", "-", own).strip("-._")[:60]
+    fitting = (one for one in (own, plain) if one and not name_problem(one))
+    taken.values[("name",)] = next(fitting, "imported")
     return taken
 
 
@@ -108,15 +111,6 @@ def _goes_on(old: Any, new: Any) -> bool:
 def _alike(ours: Any, theirs: Any) -> bool:
     """The same, but perhaps for a text that spells a number."""
     return bool(ours == theirs) or (isinstance(theirs, str) and number_in(theirs) == ours)
-
-
-def _plain_name(text: str) -> str:
-    plain = re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-._")[:60]
-    return plain if plain and not name_problem(plain) else "imported"
-
-
-def _hidden(one: Said) -> Any:
-    return shown("train", one.key or one.source.rpartition(".")[2], one.value)
 
 
 def _placed(one: Said, taken: TakenOver) -> tuple[Place, Any, str]:
@@ -141,8 +135,7 @@ def _placed(one: Said, taken: TakenOver) -> tuple[Place, Any, str]:
     if key in BY_LORAKIT:
         return (), None, BY_LORAKIT[key]
     if key in WRITTEN_BY_US:
-        home = re.fullmatch(r"\[(\w+)\] (\w+)", WRITTEN_BY_US[key])
-        if home:
+        if home := re.fullmatch(r"\[(\w+)\] (\w+)", WRITTEN_BY_US[key]):
             return _in_section(home[1], home[2], value, one, taken)
         return (), None, f"use {WRITTEN_BY_US[key]}."
     if key == "output_name":
@@ -172,10 +165,9 @@ def _option(key: str, value: Any, one: Said, taken: TakenOver) -> tuple[Place, A
     if key == "caption_extension":
         return ("dataset", key), str(value), one.why
     if key not in known:
-        what = (
-            f"{taken.family} has no such option" if key in anywhere else "sd-scripts has none such"
-        )
-        return (), None, f"{what}. {'' if key in anywhere else did_you_mean(key, known)}".strip()
+        if key in anywhere:
+            return (), None, f"{taken.family} has no such option."
+        return (), None, f"sd-scripts has none such. {did_you_mean(key, known)}".strip()
     value, problem = _fitted(known[key], value)
     if "datasets." in one.source and value == known[key].default:
         return (), None, "it is the script's own default."
@@ -199,9 +191,7 @@ def _readings(option: Option, value: Any) -> Sequence[Any]:
         return [numbers if option.type != "str" and None not in numbers else words]
     text = str(value).strip()
     if option.type == "bool":
-        return [
-            {"true": True, "1": True, "1.0": True, "false": False}.get(text.lower(), text != "0")
-        ]
+        return [text.lower() not in {"false", "0"}]
     if option.type == "str":
         return [text] if not isinstance(value, (dict, list)) else []
     number = number_in(text)

@@ -76,10 +76,9 @@ def inquire(
     jobs = _controls(source, controls, others, record.trigger)
     order = _order(run_dir, source, {"held": unseen, "train": train}, jobs)
     there = _there(Path(order["results"]))
-    order |= {"cells": [told for told, _ in cells if told["cell"] not in there]}
-    order |= {"budget_s": budget_s}
-    passes = _passes(order)
-    pace = record.pass_seconds
+    order["cells"] = [told for told, _ in cells if told["cell"] not in there]
+    order["budget_s"] = budget_s
+    passes, pace = _passes(order), record.pass_seconds
     seconds = None if pace is None else passes * pace
     known = {told["cell"]: cell for told, cell in cells}
     return Inquiry(run_dir, known, order, passes, seconds, bool(others))
@@ -180,9 +179,6 @@ def _order(
 ) -> dict[str, Any]:
     """For the child. Results are filed under everything that they depend on but the LoRA."""
     settings = tomllib.read(run_dir / "train.toml")
-    told = {
-        kind: [vars(one) | {"file": str(one.file)} for one in of] for kind, of in pictures.items()
-    }
     shown = [stamp(one.file) for of in pictures.values() for one in of]
     order: dict[str, Any] = {
         "family": source.family,
@@ -190,9 +186,10 @@ def _order(
         "zero_terminal_snr": bool(settings.get("zero_terminal_snr")),
         "seed": SEED,
         "places": PLACES,
-        **told,
         "drawn": jobs,
     }
+    for kind, of in pictures.items():
+        order[kind] = [vars(one) | {"file": str(one.file)} for one in of]
     bases, folder = bases_of(source), run_dir / "judge"
     key = digest(order, bases, shown)[:16]
     drawn = digest(source.family, order["options"], bases, jobs)[:16]

@@ -42,7 +42,7 @@ def judge(base: Losses, measured: Sequence[Cell]) -> Judged:
     ranks = count >= FEWEST
     by, where = (held, "held-out pictures") if ranks else (trained, "training pictures")
     known = {one: values for one, values in by.items() if len(values) >= FEWEST}
-    broken = {one for one, values in known.items() if _above_zero(values)}
+    broken = {one for one, values in known.items() if interval(values)[0] > 0}
     sound = {one: values for one, values in known.items() if one not in broken}
     best = min(sound, key=lambda one: fmean(sound[one]), default=None) if ranks else None
     cells = []
@@ -92,9 +92,8 @@ def _ratio(mine: float | None, base: float | None) -> float:
 
 def drift(one: Cell) -> float | None:
     drawn = [value for losses in one.losses.get("drawn", ()) for value in losses]
-    if not drawn or None in drawn:
-        return None
-    return _shown(fmean(value for value in drawn if value is not None))
+    finite = [value for value in drawn if value is not None]
+    return _shown(fmean(finite)) if drawn and finite == drawn else None
 
 
 def interval(values: Sequence[float]) -> tuple[float, float]:
@@ -127,10 +126,6 @@ def student(freedom: int) -> float:
     return z + first + second + (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / (384 * freedom**3)
 
 
-def _above_zero(values: Sequence[float]) -> bool:
-    return not all(map(math.isfinite, values)) or interval(values)[0] > 0
-
-
 def _shown(value: float) -> float:
     return round(value, 5)
 
@@ -151,26 +146,22 @@ def _reason(cells: Sequence[JudgedCell]) -> str:
     if not listed or listed[0].held is None:
         return ""
     first, lowest = listed[0], min(listed, key=lambda cell: cell.behind or 0.0)
-    said = (
-        f"{name(first)}: its loss on held-out pictures is {percent(first.held or 0.0)} the base's"
-    )
+    below = percent(first.held or 0.0)
+    said = f"{name(first)}: its loss on held-out pictures is {below} the base's"
     if len(listed) == 1:
         return f"{said}, and every other cell measured is told apart from it."
+    among = f"and of the {len(listed)} listed it changes"
     if first is lowest:
-        return (
-            f"{said}, the lowest, and of the {len(listed)} listed it changes other pictures least."
-        )
-    return (
-        f"{said}, not told apart from the lowest ({name(lowest)}), and of the {len(listed)} listed"
-        " it changes the base's other pictures least."
-    )
+        return f"{said}, the lowest, {among} other pictures least."
+    apart = f"not told apart from the lowest ({name(lowest)})"
+    return f"{said}, {apart}, {among} the base's other pictures least."
 
 
 def _broken_note(broken: set[Cell], where: str, *, of: int) -> list[str]:
     if not broken:
         return []
-    names = ", ".join(name(one) for one in sorted(broken, key=lambda m: (m.place, m.strength)))
-    names = "every cell" if len(broken) == of else names
+    ordered = sorted(broken, key=lambda one: (one.place, one.strength))
+    names = "every cell" if len(broken) == of else ", ".join(map(name, ordered))
     rate = "A learning rate too high does that; so does a file that is damaged."
     return [f"Worse than the base on {where}: {names}. {rate}"]
 

@@ -84,13 +84,10 @@ class KohyaText(Reader):
         match = _BAR.match(line, start + 2) if start > 0 else None
         if match is None:
             return []
-        done, loss = int(match[1]), match[3] or b""
-        before, self._frame = self._frame, (done, loss)
-        events = self.new_phase("training")
-        if before is not None and before[0] != done:
-            self._frame = before
+        events, done = self.new_phase("training"), int(match[1])
+        if self._frame and self._frame[0] != done:
             events += self._step_event()
-            self._frame = (done, loss)
+        self._frame = (done, match[3] or b"")
         return events
 
     def _validated(self, line: bytes) -> Event | None:
@@ -157,10 +154,8 @@ class EmbeddedEvents(Reader):
             _integer(data.get(key)) for key in ("step", "total", "epoch", "epochs")
         )
         loss, lr = _number(data.get("loss")), _number(data.get("lr"))
-        path = _text(data.get("path"))
-        text = _text(
-            data.get("reason") or data.get("phase") or data.get("text") or data.get("message")
-        )
+        said = (data.get(key) for key in ("reason", "phase", "text", "message"))
+        text, path = next(filter(None, said), None), data.get("path")
         return [Event(kind, step, total, epoch, epochs, loss, lr=lr, path=path, text=text)]
 
 
@@ -173,7 +168,3 @@ def _number(value: Any) -> float | None:
 
 def _integer(value: Any) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) else None
-
-
-def _text(value: Any) -> str | None:
-    return None if value is None else str(value)

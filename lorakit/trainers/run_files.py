@@ -127,8 +127,7 @@ def prompt_tables(options: Options) -> tuple[list[dict[str, Any]], list[Fault]]:
     subsets = []
 
     def blame(key: str, what: str, hint: str, rule: str) -> None:
-        where = f"{options.recipe} [sample] {key}"
-        faults.append(Fault(where, what, hint, rule, section="sample", key=key))
+        faults.append(options.fault(key, what, hint, rule, section="sample"))
 
     for prompt in options.prompts:
         about = options.about
@@ -148,14 +147,14 @@ def prompt_tables(options: Options) -> tuple[list[dict[str, Any]], list[Fault]]:
 
 
 def _subset(options: Options, subset: SubsetFacts) -> dict[str, Any]:
-    own = dict(options.subset(subset.path.name))
+    own, place = dict(options.subset(subset.path.name)), subset.path.absolute().as_posix()
     if subset.metadata:
-        metadata: dict[str, Any] = {"metadata_file": subset.metadata.absolute().as_posix()}
-        metadata["num_repeats"] = subset.repeats
-        return {"image_dir": subset.path.absolute().as_posix(), **own, **metadata}
+        metadata = subset.metadata.absolute().as_posix()
+        told = {"metadata_file": metadata, "num_repeats": subset.repeats}
+        return {"image_dir": place, **own, **told}
     extension = str(own.pop("caption_extension", options.caption_extension))
     table: dict[str, Any] = {
-        "image_dir": subset.path.absolute().as_posix(),
+        "image_dir": place,
         "num_repeats": own.pop("num_repeats", subset.repeats),
         "class_tokens": own.pop("class_tokens", subset.class_tokens),
         "caption_extension": extension if extension.startswith(".") else f".{extension}",
@@ -185,17 +184,13 @@ class Grammar:
     word: str  # in the names of rules
     of_a_folder: tuple[str, ...]  # what [dataset.subset.X] may say
     reg: str  # what it makes of regularisation images
-    uncaptioned: (
-        str  # what becomes of a picture without a caption file: "would be left out silently"
-    )
+    uncaptioned: str  # a picture without a caption file: "would be left out silently"
 
     def faults(self, options: Options, facts: DatasetFacts) -> Iterator[Fault]:
         if options.folders:
-            what, hint = (
-                f"{self.title} reads a dataset file of its own, no folders.",
-                'Set mode = "toml".',
-            )
-            yield options.fault("mode", what, hint, f"{self.word}-folders", section="dataset")
+            what = f"{self.title} reads a dataset file of its own, no folders."
+            rule, hint = f"{self.word}-folders", 'Set mode = "toml".'
+            yield options.fault("mode", what, hint, rule, section="dataset")
         for subset in facts.subsets:
             where, name = str(subset.path), subset.path.name
             if subset.is_reg:

@@ -53,7 +53,9 @@ class Environment:
 
     def ask(self, module: str) -> Mapping[str, Any] | None:
         """What a module holds, or None where the answer did not come in time."""
-        place, memo = _packages_of(self.python), Memo(cache_dir() / "signatures.json")
+        home, memo = self.python.parent.parent, Memo(cache_dir() / "signatures.json")
+        sites = (*home.glob("lib/python3*/*-packages"), *home.glob("Lib/site-packages"))
+        place = (*sites, self.python)[0]  # its change says that something was installed
         everything = memo.get(place) or {}
         known = everything.get(str(self.python), {})
         if module not in known:
@@ -74,13 +76,6 @@ class Environment:
                 with suppress(ValueError):  # cut off, or printed by somebody else
                     found.update(json.loads(line.removeprefix(MARK)))
         return found
-
-
-def _packages_of(python: Path) -> Path:
-    """The folder whose change says that something was installed."""
-    home = python.parent.parent
-    sites = (*home.glob("lib/python3*/*-packages"), *home.glob("Lib/site-packages"), python)
-    return sites[0]
 
 
 @dataclass(frozen=True)

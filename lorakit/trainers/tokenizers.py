@@ -65,12 +65,8 @@ def missing(resolved: Resolved) -> list[str]:
     own = Options(resolved).text("tokenizer_cache_dir")
     if own and Path(own) == folder():  # filled when the run starts
         return [name for name in names if not provides(name)]
-
-    def there(name: str) -> bool:
-        beside = bool(own and (Path(own) / name.replace("/", "_")).is_dir())
-        return beside or is_cached(name)
-
-    return [name for name in names if not there(name)]
+    beside = {name for name in names if own and (Path(own) / name.replace("/", "_")).is_dir()}
+    return [name for name in names if name not in beside and not is_cached(name)]
 
 
 def ensure(names: Iterable[str]) -> Path:

@@ -224,7 +224,7 @@ def test_prompts_are_in_its_own_words(tmp_path: Path) -> None:
         GOOD,
         family="zimage",
         trainer="musubi",
-        sample={"prompts": ["{trigger} --fs 2.5"], "scale": 4.0, "steps": 8, "negative": "blurry"},
+        sample={"prompts": ["maya_char --fs 2.5"], "scale": 4.0, "steps": 8, "negative": "blurry"},
     )
     texts, faults = written(tmp_path, case)
     assert not faults

@@ -256,7 +256,7 @@ def prompts(root: Path, lines: list[str], **sample: Any) -> tuple[list[dict[str,
 
 def test_prompts_are_complete_and_at_the_trainings_own_size(tmp_path: Path) -> None:
     found, faults = prompts(
-        tmp_path, ["{trigger}, portrait", "a, (b:1.2)"], negative="blurry", steps=20, scale=6.5
+        tmp_path, ["maya_char, portrait", "a, (b:1.2)"], negative="blurry", steps=20, scale=6.5
     )
     common = {
         "width": 768,

@@ -167,9 +167,14 @@ def together(every: Iterable[T], kind: Callable[[T], Hashable], at_once: int) ->
             yield group[first : first + at_once]
 
 
-if __name__ == "__main__":
+def as_a_child(work: Callable[[Mapping[str, Any]], None]) -> None:
+    """The order that the command line names; what is wrong goes to the parent."""
     end_with_parent()
     try:
-        fill(json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")))
+        work(json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")))
     except LorakitError as error:
         sys.exit(str(error))
+
+
+if __name__ == "__main__":
+    as_a_child(fill)

@@ -9,7 +9,6 @@ it is known, and what has a line there is not measured again.
 
 import json
 import math
-import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -25,12 +24,10 @@ from lorakit.embedded.data.cache import Texts
 from lorakit.embedded.data.dataset import Image
 from lorakit.embedded.data.dataset_config import Subset
 from lorakit.embedded.data.images import pixels, size_ids
-from lorakit.embedded.drawing.generate import alike, open_studio, together
+from lorakit.embedded.drawing.generate import alike, as_a_child, open_studio, together
 from lorakit.embedded.training import flow, noise
 from lorakit.embedded.training.world import seed_of
-from lorakit.errors import LorakitError
 from lorakit.files import write_atomic
-from lorakit.processes import end_with_parent
 
 Order = Mapping[str, Any]
 HELD, TRAIN, DRAWN = "held", "train", "drawn"
@@ -178,8 +175,4 @@ def fill(order: Order) -> None:
 
 
 if __name__ == "__main__":
-    end_with_parent()
-    try:
-        fill(json_text.loads(Path(sys.argv[1]).read_bytes()))
-    except LorakitError as error:
-        sys.exit(str(error))
+    as_a_child(fill)

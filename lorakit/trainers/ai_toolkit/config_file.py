@@ -26,11 +26,7 @@ GRAMMAR = run_files.Grammar(
     "ai-toolkit",
     "aitk",
     of_a_folder=(
-        "num_repeats",
-        "caption_dropout_rate",
-        "shuffle_caption",
-        "keep_tokens",
-        "flip_aug",
+        *("num_repeats", "caption_dropout_rate", "shuffle_caption", "keep_tokens", "flip_aug"),
         *("target_frames", "control_directory"),
     ),
     reg="takes regularisation images turn by turn, not as kohya counts them",
@@ -67,7 +63,7 @@ def files(options: Options, facts: DatasetFacts) -> tuple[dict[str, str], list[F
         hint = f"Write it without {what[0]}{what[1]}" if what.startswith("$") else "Leave it out."
         faults.append(Fault(options.recipe, text, hint, "aitk-replaced"))
     head = f"# Written by lorakit from {options.resolved.file.name}. Edit the recipe instead.\n"
-    links = {one.path.name: one.path.absolute().as_posix() for one in _trained(facts)}
+    links = {one.path.name: one.path.absolute().as_posix() for one in facts.trained}
     return {FILE: head + yaml_text(config), LINKS: proven(LINKS, table_text(links), links)}, faults
 
 
@@ -83,7 +79,7 @@ def configuration(options: Options, facts: DatasetFacts, faults: list[Fault]) ->
         "device": "cuda:0",
         "network": _network(options) | said["network"],
         "save": _save(options) | said["save"],
-        "datasets": [_dataset(options, one, run_dir) | said["datasets"] for one in _trained(facts)],
+        "datasets": [_dataset(options, one, run_dir) | said["datasets"] for one in facts.trained],
         "train": _train(options, said["ema_config"]) | said["train"],
         "model": _model(options, said["model_kwargs"]) | said["model"],
         "sample": _sample(options, faults),
@@ -226,14 +222,12 @@ def _sample(options: Options, faults: list[Fault]) -> dict[str, Any]:
     faults += problems
     samples = []
     for one in prompts:
-        odd = sorted(set(one) - set(PROMPT))
-        if odd:
+        if odd := sorted(one.keys() - PROMPT.keys()):
             what = f"ai-toolkit's samples have no {', '.join(odd)}."
             faults.append(options.fault("prompts", what, "", "aitk-prompt", section="sample"))
-        files = {key: one[key][0] for key in {"control_image_path"} & one.keys()}
-        samples.append(
-            {PROMPT[key]: value for key, value in {**one, **files}.items() if key in PROMPT}
-        )
+        if "control_image_path" in one:
+            one["control_image_path"] = one["control_image_path"][0]
+        samples.append({PROMPT[key]: value for key, value in one.items() if key in PROMPT})
     width, height = options.resolution
     return {
         "sampler": "flowmatch" if options.about.flow else "ddpm",
@@ -288,16 +282,12 @@ def replaced(value: Any, place: str = "") -> Iterator[tuple[str, str]]:
         yield place, match[0]
 
 
-def _trained(facts: DatasetFacts) -> list[SubsetFacts]:
-    return [one for one in facts.subsets if not one.is_reg]
-
-
 def _first(value: Any) -> float:
     return float((value[0] if value else 0) if isinstance(value, (list, tuple)) else value or 0)
 
 
 def _unread(options: Options, facts: DatasetFacts) -> Iterator[Fault]:
-    for subset in _trained(facts):
+    for subset in facts.trained:
         if len(options.film_rules(subset.path).target_frames) > 1:
             what = "ai-toolkit spreads one number of frames over a whole film."
             hint = "Write one target_frames; shrink_video_to_frames and fps belong in [train]."
@@ -305,8 +295,7 @@ def _unread(options: Options, facts: DatasetFacts) -> Iterator[Fault]:
         if options.about.controls:
             needed = "edit" in options.text("arch")
             yield from run_files.control_faults(options, subset, 1, needed=needed, numbered=False)
-        unread = [one for one in subset.images if one.path.suffix.lower() not in SUFFIXES]
-        if unread:
+        if unread := [one for one in subset.images if one.path.suffix.lower() not in SUFFIXES]:
             what = f"ai-toolkit does not see {unread[0].path.name}: it reads {', '.join(SUFFIXES)}."
             hint = "`lorakit dataset prepare` writes JPEG."
             yield Fault(str(subset.path), what, hint, "aitk-suffix")

@@ -3,27 +3,18 @@ it. Names of kohya's that it has no counterpart for are refused by the catalogue
 """
 
 from lorakit.trainers.ai_toolkit.config_file import OPTIMIZERS, optimizer, warmup
-from lorakit.trainers.rule import Case, Rule
+from lorakit.trainers.rule import Rule
 
 # What lies in the run's output beside the LoRA files: it would be taken for one to go on from.
 BESIDE = ("config.yaml", "optimizer.pt", "samples", "sample", "loss_log.db", "learnable_snr.json")
 SCHEDULES = ("constant", "constant_with_warmup", "cosine", "cosine_with_restarts")
 
 
-def _taken(case: Case) -> bool:
-    return any(name.startswith(case.output_name) for name in BESIDE)
-
-
-def _other_alpha(case: Case) -> bool:
-    alpha = case.value("network_alpha")
-    return case.about.flow and alpha is not None and alpha != case.rank
-
-
 RULES = (
     Rule(
         "aitk-name",
         "output_name",
-        _taken,
+        lambda c: any(name.startswith(c.output_name) for name in BESIDE),
         "{value} is how another file begins that ai-toolkit writes; it would go on from that.",
         "Give the recipe another name; any that no such file begins with.",
     ),
@@ -51,7 +42,7 @@ RULES = (
     Rule(
         "aitk-alpha",
         "network_alpha",
-        _other_alpha,
+        lambda c: c.about.flow and c.value("network_alpha") not in (None, c.rank),
         "{value} would be ignored: for this model ai-toolkit takes the rank.",
         "Write network_alpha = network_dim, and the rate that goes with it.",
     ),

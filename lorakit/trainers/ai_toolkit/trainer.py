@@ -50,6 +50,7 @@ class AiToolkit(CheckoutTrainer):
     SEPARATE_FOLDERS = True
     RESUMABLE_WITH = "save_every_n_steps=250"
     CONFIG = config_file.FILE
+    changed = staticmethod(config_file.changed)
     HANDED_OVER = (
         "ai-toolkit: writes its caches beside the pictures, and started twice it goes on from the"
         " newest file in training/."
@@ -115,9 +116,6 @@ class AiToolkit(CheckoutTrainer):
 
     def log_reader(self, _offset: int = 0, total: int = 0, _command: str = "") -> Reader:
         return AiToolkitText(total)
-
-    def changed(self, config: Path, changes: Mapping[str, Any]) -> str:
-        return config_file.changed(config, changes)
 
     def newest_save(self, work: Work) -> tuple[int, Path] | None:
         """The LoRA whose optimiser is on the disk: the last one saved before it."""

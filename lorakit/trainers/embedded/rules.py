@@ -42,8 +42,7 @@ def check(resolved: Resolved, machine: Machine) -> list[Fault]:
     here = Environment(Path(sys.executable), Path(sys.executable).parent)
     faults += pace_faults(settings, here, options.OPTIMISERS)
     faults += [*_t5_tokenizer(settings), *_subset_options(settings)]
-    faults += _masks(settings)
-    faults += _few_bits(settings, machine)
+    faults += [*_masks(settings), *_few_bits(settings, machine)]
     faults += on_cuda("swap-device", "blocks_to_swap")(Case(resolved, machine))
     if settings.precision == "fp16" and machine.accelerator != "cuda":
         what = f'"fp16" does not work well on {machine.accelerator}.'
@@ -55,10 +54,9 @@ def _subset_options(settings: Options) -> Iterator[Fault]:
     for folder in settings.subsets:
         for key in sorted(settings.subset(folder).keys() & {*options.DATASET_REFUSED}):
             where = f"{settings.where('subset', 'dataset')}.{folder} {key}"
+            what = "the embedded trainer does not implement it."
             hint = 'Leave it out or use trainer = "kohya".'
-            yield Fault(
-                where, "the embedded trainer does not implement it.", hint, "not-implemented"
-            )
+            yield Fault(where, what, hint, "not-implemented")
 
 
 def _few_bits(settings: Options, machine: Machine) -> Iterator[Fault]:
@@ -103,8 +101,7 @@ def faults_of(script: str, values: Mapping[str, Any], *, planned: bool = False) 
     if not planned:
         faults += [Fault(name, "must be set.") for name in REQUIRED if not values.get(name)]
         faults += _packages(values)
-    module = values.get("network_module")
-    kohyas = FAMILIES[family].network_module
+    module, kohyas = values.get("network_module"), FAMILIES[family].network_module
     if module and module not in (kohyas, options.LYCORIS):
         either = f"{kohyas} or {options.LYCORIS}"
         faults.append(Fault("network_module", f"must be {either} for this script."))
@@ -115,8 +112,7 @@ def faults_of(script: str, values: Mapping[str, Any], *, planned: bool = False) 
     lycoris = module == options.LYCORIS
     arguments = (options.LYCORIS_ARGS if lycoris else options.NETWORK_ARGS)[family]
     faults += _arguments(arguments, values.get("network_args") or [])
-    faults += _lycoris(values) if lycoris else []
-    faults += _pace(values)
+    faults += [*(_lycoris(values) if lycoris else ()), *_pace(values)]
     if family != "flux" and len(set(values.get("text_encoder_lr") or [])) > 1:
         what = "only the first of several rates is read, as by networks.lora."
         faults.append(Fault("text_encoder_lr", what, "Write one rate."))
@@ -243,7 +239,7 @@ def _combinations(values: Mapping[str, Any]) -> Iterator[Fault]:
         what = "needs gradient_checkpointing: else the way back keeps every block's weights."
         yield Fault("blocks_to_swap", what, "Set gradient_checkpointing = true.")
     few = ("fp8_base", "fp8_base_unet")
-    if get("frozen_linear") and (get(few[0]) or get(few[1])):
+    if get("frozen_linear") and any(map(get, few)):
         yield Fault("frozen_linear", "cannot be combined with fp8_base.", "Keep one.")
     for name in (*few, "frozen_linear"):
         if get(name) and precision == "no":

@@ -3,10 +3,7 @@
 from pathlib import Path
 
 from lorakit import __version__
-from lorakit.errors import Fault
 from lorakit.families import FAMILIES
-from lorakit.machine import Machine
-from lorakit.recipe.model import Resolved
 from lorakit.trainers.base import CodeChange, Script, Trainer
 from lorakit.trainers.embedded import SCRIPTS, rules
 from lorakit.trainers.progress import EmbeddedEvents, Reader
@@ -20,13 +17,11 @@ class Embedded(Trainer):
     SAVES_WHEN_INTERRUPTED = True
     DRAWS_SHEETS = True
     RESUMES_EXACTLY = True
+    check = staticmethod(rules.check)
 
     def find(self, family: str) -> Script:
         own = SCRIPTS.get(family)
         return Script(own or Path(FAMILIES[family].script), found=own is not None)
-
-    def check(self, resolved: Resolved, machine: Machine) -> list[Fault]:
-        return rules.check(resolved, machine)
 
     def event_reader(self) -> Reader:
         return EmbeddedEvents()

@@ -2,7 +2,6 @@
 whether it is all there, and whether it is of these pictures and these captions.
 """
 
-import glob
 import json
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
@@ -16,7 +15,6 @@ from lorakit.files import write_atomic
 from lorakit.memo import stamp_of
 from lorakit.pictures.film import read_film
 from lorakit.trainers.base import Command, Work
-from lorakit.user_files import Unreadable
 
 LATENTS, TEXTS = "latents", "texts"
 # What the scripts look for, in these spellings and in capitals.
@@ -32,7 +30,7 @@ def folder(run_dir: Path) -> Path:
 def needless(command: Command, work: Work) -> str:
     """The same pictures, captions and settings as when these caches were made."""
     now, mark = _inputs(command, work), _mark(command, work)
-    if _noted(mark) == now and not any(_differences(command, work)):
+    if json_text.table(mark) == now and not any(_differences(command, work)):
         return "made from the same pictures and captions"
     mark.unlink(missing_ok=True)
     write_atomic(_begun(mark), json.dumps(now, indent=1) + "\n")
@@ -48,17 +46,10 @@ def fault_after(command: Command, work: Work) -> str:
     if surplus:
         return f"{surplus[0].name} is not of these pictures; remove {surplus[0]}"
     mark = _mark(command, work)
-    if _noted(_begun(mark)) != _inputs(command, work):
+    if json_text.table(_begun(mark)) != _inputs(command, work):
         return "a picture or a caption has changed while it was read; start again"
     _begun(mark).replace(mark)
     return ""
-
-
-def _noted(mark: Path) -> object:
-    try:
-        return json_text.read(mark)
-    except Unreadable:
-        return None
 
 
 def _begun(mark: Path) -> Path:
@@ -70,9 +61,9 @@ def _differences(command: Command, work: Work) -> tuple[list[Path], list[Path]]:
     """Pictures without their cache, and caches that are of no picture: the training reads all."""
     lacking, surplus = [], []
     for table in _tables(work):
-        cache, texts = Path(str(table["cache_directory"])), command.name == TEXTS
+        cache, texts = Path(table["cache_directory"]), command.name == TEXTS
         found: dict[str, list[Path]] = defaultdict(list)
-        for path in sorted(cache.glob("*.safetensors")) if cache.is_dir() else []:
+        for path in sorted(cache.glob("*.safetensors")):  # none where there is no folder
             if path.name.endswith(TEXT_END) == texts:  # STEM_ARCH_te, STEM_0512x0768_ARCH
                 found[path.name.rsplit("_", 2)[0]].append(path)
         for name, source in _items(table, texts=texts):
@@ -83,16 +74,16 @@ def _differences(command: Command, work: Work) -> tuple[list[Path], list[Path]]:
     return lacking, surplus
 
 
-def pictures(place: Path) -> list[Path]:
+def _pictures(place: Path) -> list[Path]:
     return sorted(path for path in place.iterdir() if path.suffix.lower() in SUFFIXES)
 
 
 def _sources(table: Mapping[str, Any]) -> list[Path]:
     """What the cachers read of a dataset."""
-    if "video_directory" in table:
-        place = Path(str(table["video_directory"]))
-        return sorted(path for path in place.iterdir() if path.suffix in FILMS)
-    return pictures(Path(str(table["image_directory"])))
+    if "video_directory" not in table:
+        return _pictures(Path(table["image_directory"]))
+    films = Path(table["video_directory"]).iterdir()
+    return sorted(path for path in films if path.suffix in FILMS)
 
 
 def _items(table: Mapping[str, Any], *, texts: bool) -> Iterator[tuple[str, Path]]:
@@ -116,10 +107,9 @@ def _inputs(command: Command, work: Work) -> Mapping[str, Any]:
             words = caption.read_bytes().hex() if caption.is_file() else ""
             found[str(picture)] = [*seen] or words
         if place := table.get("control_directory"):
-            found |= {str(one): [*stamp_of(one)] for one in pictures(Path(str(place)))}
-        found[str(table["cache_directory"])] = {
-            key: table[key] for key in sorted(table) if key != "num_repeats"
-        }
+            found |= {str(one): [*stamp_of(one)] for one in _pictures(Path(place))}
+        read = {key: table[key] for key in sorted(table) if key != "num_repeats"}
+        found[table["cache_directory"]] = read
     return found
 
 
@@ -132,8 +122,3 @@ def _tables(work: Work) -> Iterator[Mapping[str, Any]]:
     general = data.get("general", {})
     for table in data.get("datasets", []):
         yield {**general, **table}
-
-
-def is_awkward(path: Path) -> bool:
-    """Brackets in a cache folder's name: the scripts' own search finds nothing in it."""
-    return glob.escape(str(path)) != str(path)

@@ -2,6 +2,7 @@
 dataset and a cache for each folder.
 """
 
+import glob
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,7 @@ def files(
 ) -> tuple[dict[str, str], list[Fault]]:
     faults = [*GRAMMAR.faults(options, facts), *_dataset_faults(options, facts)]
     run_dir = Path(str(settings["dataset_config"].value)).parent if settings else Path()
-    if caches.is_awkward(run_dir):
+    if glob.escape(str(run_dir)) != str(run_dir):
         what = f"{run_dir} has brackets in it; musubi-tuner takes them for a pattern."
         hint = "Rename the folder: its training would find no caches."
         faults.append(Fault(options.recipe, what, hint, "musubi-brackets"))

@@ -8,11 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from lorakit.catalogue.options import options as catalogue
-from lorakit.dataset.facts import DatasetFacts
-from lorakit.errors import Fault
 from lorakit.events import Event
 from lorakit.families import FAMILIES
-from lorakit.recipe.model import Resolved, Section
+from lorakit.recipe.model import Resolved
 from lorakit.recipe.options import Options
 from lorakit.trainers.base import Command, Script, Start, Work
 from lorakit.trainers.checkout import CheckoutTrainer, Home
@@ -47,6 +45,7 @@ class Musubi(CheckoutTrainer):
     SEPARATE_FOLDERS = True
     PRINTS_MEAN_LOSS = True
     STATES_COUNT = False
+    files = staticmethod(run_files.files)
 
     def find(self, family: str) -> Script:
         found = super().find(family)
@@ -64,20 +63,11 @@ class Musubi(CheckoutTrainer):
         wanted = klein or FAMILIES[resolved.family].tokenizers
         return [name for name in wanted if not is_cached(name)]
 
-    def files(
-        self, options: Options, settings: Section, facts: DatasetFacts
-    ) -> tuple[dict[str, str], list[Fault]]:
-        return run_files.files(options, settings, facts)
-
     def commands(self, options: Options, start: Start) -> tuple[Command, ...]:
         family = options.about.script.removesuffix("_train_network.py")
-        cachers = [
-            Command(tuple(_cacher(options, start, f"{family}_{script}.py")), name)
-            for name, script in (
-                (caches.LATENTS, "cache_latents"),
-                (caches.TEXTS, "cache_text_encoder_outputs"),
-            )
-        ]
+        latents = _cacher(options, start, f"{family}_cache_latents.py")
+        texts = _cacher(options, start, f"{family}_cache_text_encoder_outputs.py")
+        cachers = (Command((*latents,), caches.LATENTS), Command((*texts,), caches.TEXTS))
         return (*cachers, *super().commands(options, start))
 
     def needless(self, command: Command, work: Work) -> str:
@@ -87,9 +77,8 @@ class Musubi(CheckoutTrainer):
         return caches.fault_after(command, work)
 
     def log_reader(self, offset: int = 0, total: int = 0, command: str = "training") -> Reader:
-        if command in {caches.LATENTS, caches.TEXTS}:
-            return CacherText(command)
-        return super().log_reader(offset, total)
+        cacher = command in {caches.LATENTS, caches.TEXTS}
+        return CacherText(command) if cacher else super().log_reader(offset, total)
 
     def continuation(self, at: Paused, settings: Mapping[str, Any]) -> Continuation:
         """It restores weights, optimiser, schedule and random states, and counts from 0: told

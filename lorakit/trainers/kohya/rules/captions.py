@@ -5,6 +5,7 @@ the buckets' bounds.
 from collections.abc import Iterator
 
 from lorakit.errors import Fault
+from lorakit.trainers.kohya.rules.network import numbers
 from lorakit.trainers.rule import Case, Finder, Rule, warning
 
 SPLITTERS = ("shuffle_caption", "token_warmup_step", "caption_tag_dropout_rate")
@@ -14,6 +15,7 @@ FORBIDDEN = (
     "caption_tag_dropout_rate",
     "token_warmup_step",
 )
+CROP = "face_crop_aug_range"
 LOST = (
     *("caption_prefix", "caption_suffix", "enable_wildcard", "secondary_separator"),
     "caption_dropout_every_n_epochs",
@@ -77,14 +79,6 @@ def what_caches_spoil(case: Case) -> Iterator[Fault]:
         yield from (Fault(where, what, hint, rule) for where, _ in case.everywhere(key))
 
 
-def two_numbers(value: object) -> bool:
-    parts = str(value).split(",")
-    try:
-        return len([float(part) for part in parts]) == 2
-    except ValueError:
-        return False
-
-
 RULES: tuple[Finder, ...] = (
     warning(
         "separator-rejoined",
@@ -94,10 +88,8 @@ RULES: tuple[Finder, ...] = (
     ),
     Rule(
         "crop-range-form",
-        "face_crop_aug_range",
-        lambda c: (
-            c.is_set("face_crop_aug_range") and not two_numbers(c.value("face_crop_aug_range"))
-        ),
+        CROP,
+        lambda c: c.is_set(CROP) and bool(numbers(str(c.value(CROP)), float, 2)),
         "takes two numbers in one text.",
         'Write face_crop_aug_range = "1.0,2.0".',
     ),

@@ -35,7 +35,7 @@ def respelt(word: str) -> str:
 
 
 def zero(case: Case, key: str) -> bool:
-    value = case.value(key) if case.value(key) is not None else case.value("learning_rate")
+    value = case.value("learning_rate" if case.value(key) is None else key)
     return value == 0 or (isinstance(value, (list, tuple)) and bool(value) and not any(value))
 
 

@@ -109,10 +109,6 @@ def environment(case: Options) -> Environment | None:
     return Environment(python, located.directory)
 
 
-def paced(case: Case) -> Iterator[Fault]:
-    yield from pace_faults(case, environment(case))
-
-
 def foreign_network(case: Case) -> Iterator[Fault]:
     """A network module that is no part of sd-scripts."""
     name, where = case.network_module, environment(case)
@@ -169,5 +165,5 @@ RULES: tuple[Finder, ...] = (
     fitting_module,
     network_words,
     foreign_network,
-    paced,
+    lambda c: pace_faults(c, environment(c)),
 )
