@@ -1,4 +1,4 @@
-"""Florence-2 and BLIP as their authors built them, a thousandth as large, with random weights."""
+"""Florence-2, BLIP and LLaVA as their authors built them, a thousandth as large, with random weights."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SIDE = 64
 def write_describer(folder: Path, kind: str) -> Path:
     """A model folder as the hub has it: config, weights, processor, words."""
     folder.mkdir(parents=True)
-    {"blip": _blip, "florence2": _florence2}[kind](folder)
+    {"blip": _blip, "florence2": _florence2, "llava": _llava}[kind](folder)
     return folder
 
 
@@ -90,6 +90,41 @@ def _florence2(folder: Path) -> None:
     seen = CLIPImageProcessor(size={"height": SIDE, "width": SIDE}, do_center_crop=False)
     seen.image_seq_length = (SIDE // 32) ** 2 + 1
     Florence2Processor(seen, tokenizer).save_pretrained(folder)
+
+
+def _llava(folder: Path) -> None:
+    import torch
+    from transformers import (
+        CLIPImageProcessor,
+        CLIPVisionConfig,
+        LlamaConfig,
+        LlavaConfig,
+        LlavaForConditionalGeneration,
+        LlavaProcessor,
+    )
+
+    torch.manual_seed(2)
+    tokenizer = _bart()
+    layers = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
+    layers |= {"intermediate_size": 16}
+    vision = CLIPVisionConfig(**layers, image_size=SIDE, patch_size=16, projection_dim=16)
+    ends = {"bos_token_id": 0, "pad_token_id": 1, "eos_token_id": 2}
+    text = LlamaConfig(**layers, vocab_size=len(tokenizer), num_key_value_heads=2, **ends)
+    config = LlavaConfig(
+        vision_config=vision, text_config=text, image_token_index=tokenizer.image_token_id
+    )
+    model = LlavaForConditionalGeneration(config)
+    model.generation_config.update(suppress_tokens=[0, 1, 3, 4, 5], min_new_tokens=6, **ends)
+    model.save_pretrained(folder)
+    size = {"height": SIDE, "width": SIDE}
+    seen = CLIPImageProcessor(size=size, do_center_crop=False)
+    LlavaProcessor(
+        seen,
+        tokenizer,
+        patch_size=16,
+        vision_feature_select_strategy="default",
+        num_additional_image_tokens=1,
+    ).save_pretrained(folder)
 
 
 def _bart() -> Any:

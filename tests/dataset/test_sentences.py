@@ -97,7 +97,7 @@ def test_the_view_has_a_place_in_every_pattern(root: Path) -> None:
     ("files", "told"),
     [
         ({}, "is no model folder"),
-        ({"config.json": '{"model_type": "llava"}'}, "holds a llava model"),
+        ({"config.json": '{"model_type": "git"}'}, "holds a git model"),
         ({"config.json": '{"model_type": "blip"}'}, "has no .safetensors weights"),
         ({"config.json": "[]", "model.safetensors": ""}, "holds a None model"),
     ],
@@ -139,14 +139,14 @@ def test_without_a_hub_one_plain_sentence_comes_at_once(
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pytest.importorskip("transformers")
     place = tmp_path_factory.mktemp("describers")
-    for kind in ("blip", "florence2"):
+    for kind in ("blip", "florence2", "llava"):
         write_describer(place / kind, kind)
     return place
 
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("default")
-@pytest.mark.parametrize("kind", ["blip", "florence2"])
+@pytest.mark.parametrize("kind", ["blip", "florence2", "llava"])
 def test_a_model_of_the_real_kind_describes_and_the_pattern_places_it(
     root: Path, models: Path, kind: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -173,6 +173,36 @@ def test_a_model_of_the_real_kind_describes_and_the_pattern_places_it(
     finally:
         os.replace(hidden, weights)
         (models / kind / "away").rename(models / kind / "processor_config.json")
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("default")
+@pytest.mark.parametrize(
+    ("template", "asked"),
+    [
+        (None, "USER: <image>\nWrite a descriptive"),
+        (
+            "{% for m in messages %}[{{ m.role }}]<image>{{ m.content | trim }}{% endfor %}",
+            "[user]<image>Write a descriptive",
+        ),
+        (
+            "{% for m in messages %}{% for c in m.content | selectattr('type', 'equalto', 'image')"
+            " %}<image> {% endfor %}{% for c in m.content | selectattr('type', 'equalto', 'text')"
+            " %}{{ c.text }}{% endfor %}{% endfor %}",
+            "<image> Write a descriptive",
+        ),
+    ],
+)
+def test_a_llava_is_asked_as_its_template_has_it(
+    models: Path, template: str | None, asked: str
+) -> None:
+    from transformers import AutoProcessor
+
+    from lorakit.embedded.describing import question
+
+    processor = AutoProcessor.from_pretrained(models / "llava", local_files_only=True)
+    processor.chat_template = template
+    assert question(processor).startswith(asked)
 
 
 @pytest.mark.slow

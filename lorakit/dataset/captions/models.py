@@ -19,6 +19,7 @@ MODEL, TAGS = "model.onnx", "selected_tags.csv"
 _PAGE = tomllib.page(__file__, "models.toml")
 TAGGERS: Mapping[str, str] = _PAGE["taggers"]
 DESCRIBERS: Mapping[str, str] = _PAGE["describers"]
+KINDS = ("florence2", "blip", "llava")  # as their config.json has it
 INSTALL_TAGGER = 'pip install "lorakit[tag]"'
 INSTALL_DESCRIBER = 'pip install "lorakit[caption]"'
 _REPOSITORY = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w./-]+))?")
@@ -83,9 +84,9 @@ def open_describer(asked: str) -> CaptionModel:
         raise SetupError(f"{folder} is no model folder: {error}") from error
     kind = config.get("model_type") if isinstance(config, dict) else None
     weights = sorted(folder.glob("*.safetensors"))
-    if kind not in DESCRIBERS or not weights:
-        what = f"holds a {kind} model" if kind not in DESCRIBERS else "has no .safetensors weights"
-        raise SetupError(f"{folder} {what}; lorakit describes with {' or '.join(DESCRIBERS)}.")
+    if kind not in KINDS or not weights:
+        what = f"holds a {kind} model" if kind not in KINDS else "has no .safetensors weights"
+        raise SetupError(f"{folder} {what}; lorakit describes with {', '.join(KINDS)}.")
     return CaptionModel(weights[0], source, sha256(weights[0]))
 
 
