@@ -27,11 +27,10 @@ def describe(folder: Path) -> None:
     order = json.loads((folder / "order.json").read_text(encoding="utf-8"))
     device = best_device()
     place = order["model"]
+    kind = AutoConfig.from_pretrained(place, local_files_only=True).model_type
     dtype = torch.float16 if device == "cuda" else torch.float32
-    if AutoConfig.from_pretrained(place, local_files_only=True).model_type == "llava":
-        dtype = (
-            torch.bfloat16
-        )  # as it was trained, and 8 billion numbers fit nowhere twice as large
+    if kind == "llava":  # as it was trained; twice as large its 8 billion numbers fit nowhere
+        dtype = torch.bfloat16
     processor = AutoProcessor.from_pretrained(place, local_files_only=True)
     model = AutoModelForImageTextToText.from_pretrained(
         place, local_files_only=True, use_safetensors=True, dtype=dtype
