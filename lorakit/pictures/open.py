@@ -156,16 +156,14 @@ def _alone() -> Iterator[None]:
         yield
 
 
-def small_jpeg(
-    path: Path, side: int, quality: int, *, upright: bool = False
-) -> tuple[bytes, tuple[int, int]]:
-    """As a trainer sees it, EXIF orientation not applied, for a screen; and its size."""
+def small_picture(path: Path, side: int, *, upright: bool = False) -> "Image.Image":
+    """In RGB. As a trainer sees it: EXIF orientation is not applied unless `upright`."""
     with opened(path) as image:
         image.draft("RGB", (side, side))
         turn = orientation(image)[0] if upright else 1
         picture = turned(image.convert("RGB"), turn)
     picture.thumbnail((side, side), reducing_gap=2.0)
-    return encoded(picture, "JPEG", quality=quality), picture.size
+    return picture
 
 
 def write_png(path: Path, image: "Image.Image") -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lorakit.dataset.facts import is_film_name
-from lorakit.pictures.open import TooLargeError, small_jpeg
+from lorakit.pictures.open import TooLargeError, encoded, small_picture
 
 
 @dataclass(frozen=True)
@@ -58,11 +58,12 @@ def _small(path: Path, budget: Budget) -> Picture:
     if is_film_name(path.name):
         return Picture(fault="a film, not shown")
     try:
-        data, size = small_jpeg(path, budget.side, budget.quality)
+        small = small_picture(path, budget.side)
+        data = encoded(small, "JPEG", quality=budget.quality)
     except FileNotFoundError:
         return Picture(fault="no longer there")
     except TooLargeError:
         return Picture(fault="too large to be shown")
     except Exception:  # noqa: BLE001  (a broken file makes decoders raise anything)
         return Picture(fault="cannot be decoded")
-    return Picture(f"data:image/jpeg;base64,{base64.b64encode(data).decode()}", *size)
+    return Picture(f"data:image/jpeg;base64,{base64.b64encode(data).decode()}", *small.size)

@@ -16,9 +16,9 @@ from lorakit.dataset.build.fit import Settings
 from lorakit.dataset.build.jobs import jobs_of
 from lorakit.dataset.build.originals import add
 from lorakit.dataset.build.prepare import prepare
-from lorakit.dataset.build.repeats import balanced, solve
 from lorakit.dataset.build.subsets import apply, rename
 from lorakit.dataset.scan import scan
+from lorakit.dataset.split import balanced, solve
 from lorakit.errors import RecipeError
 
 Photo = Callable[..., Path]

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from lorakit.dataset.build.repeats import solve
+from lorakit.dataset.split import solve
 from lorakit.errors import RecipeError
 
 

@@ -27,12 +27,10 @@ def need_detector() -> None:
         ) from None
 
 
-def find_face(image: Image.Image) -> Box | None:
+def find_face(small: Image.Image) -> Box | None:
     """The largest face, in shares of the sides; None where none is found."""
     import numpy as np
 
-    small = image.copy()
-    small.thumbnail((SIDE, SIDE))
     found = _detector().process(np.asarray(small)).detections or []
     boxes = [detection.location_data.relative_bounding_box for detection in found]
     if not boxes:

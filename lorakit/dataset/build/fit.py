@@ -9,7 +9,15 @@ from typing import Any, Literal
 from PIL import Image, ImageCms, ImageColor
 
 from lorakit.dataset.buckets import BucketRules, Chooser, UnfitError, check
-from lorakit.pictures.open import RefusedError, decoded, encoded, opened, orientation, turned
+from lorakit.pictures.open import (
+    RefusedError,
+    decoded,
+    encoded,
+    opened,
+    orientation,
+    small_picture,
+    turned,
+)
 
 Fit = Literal["bucket", "letterbox", "crop", "none"]
 Focus = Literal["centre", "top", "face"]
@@ -192,10 +200,7 @@ def _face(path: Path, source: Size) -> Box | None:
     """In pixels of the upright source; sought in a smaller decode of it."""
     from lorakit.dataset.build.faces import SIDE, find_face
 
-    with opened(path) as image:
-        image.draft("RGB", (SIDE, SIDE))
-        turn, _ = orientation(image)
-        found = find_face(turned(image.convert("RGB"), turn))
+    found = find_face(small_picture(path, SIDE, upright=True))
     return found and _in_pixels(found, source)
 
 

@@ -18,11 +18,11 @@ from lorakit.dataset.build.arrangement import (
 )
 from lorakit.dataset.build.manifest import FOLDER, Manifest
 from lorakit.dataset.build.originals import ORIGINALS
-from lorakit.dataset.build.repeats import balanced, solve
 from lorakit.dataset.captions.edit import Change
 from lorakit.dataset.facts import SubsetFacts, is_image_name
 from lorakit.dataset.folder_names import format_folder
 from lorakit.dataset.rules import shown
+from lorakit.dataset.split import balanced, solve
 from lorakit.errors import Fault, RecipeError, counted, did_you_mean
 from lorakit.files import TAKEN, take_name, write_atomic
 from lorakit.journal import Journal, now

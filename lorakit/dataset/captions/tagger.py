@@ -3,8 +3,7 @@ are written by others.
 
 The model is any file with the same interface as SmilingWolf's v3 taggers: one picture in (NHWC,
 float32, 0 to 255, BGR, padded to a square with white), one probability per line of
-selected_tags.csv out. What it said is remembered per picture and model, so that a diff that is
-looked at first and other thresholds tried later cost the computing only once.
+selected_tags.csv out. What it said is remembered per picture and model, for another try.
 """
 
 import csv

@@ -11,7 +11,7 @@ from lorakit.config import cache_dir
 from lorakit.dataset.rules import fault, shown
 from lorakit.errors import Fault, SetupError
 from lorakit.memo import Memo
-from lorakit.pictures.open import opened
+from lorakit.pictures.open import small_picture
 
 SIDE = 1024  # smaller letters than are seen at this size do not come back in what is drawn
 SURE = 0.75  # below, it is a guess; how often that is right: tools/text_set.py
@@ -53,10 +53,7 @@ def text_faults(
 def read_lines(reader: Any, path: Path) -> list[Line]:
     import numpy as np
 
-    with opened(path) as image:
-        image.draft("RGB", (SIDE, SIDE))
-        small = image.convert("RGB")
-    small.thumbnail((SIDE, SIDE), reducing_gap=2.0)
+    small = small_picture(path, SIDE)
     lines, _ = reader(np.asarray(small)[:, :, ::-1].copy(), use_cls=False)  # blue first: OpenCV's
     area = small.width * small.height
     return [

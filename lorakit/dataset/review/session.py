@@ -34,7 +34,7 @@ from lorakit.dataset.lock import hold_dataset
 from lorakit.dataset.rules import shown
 from lorakit.errors import RecipeError
 from lorakit.files import write_atomic
-from lorakit.pictures.open import RefusedError, small_jpeg, why
+from lorakit.pictures.open import RefusedError, encoded, small_picture, why
 
 LARGEST_SIDE = 2400
 PATIENCE_S = 5.0  # with another command that writes; the page keeps the text and tries again
@@ -200,7 +200,7 @@ class ReviewSession:
         path = self.root / self._source(number) if original else self.images[number][1].path
         side = max(16, min(side, LARGEST_SIDE))
         try:
-            return small_jpeg(path, side, quality=88, upright=original)[0]
+            return encoded(small_picture(path, side, upright=original), "JPEG", quality=88)
         except Exception as error:  # a broken file makes decoders raise anything
             raise RefusedError(why(error)) from error
 
