@@ -63,24 +63,20 @@ def prepare_publication(
     files |= {"images/sheet.png": sheet} if sheet.is_file() else {}
     code = usage(parcel, "diffusers", Path(repo or ".") / f"{parcel.name}.safetensors")
     settings = ((key, record.value(key)) for key in _TOLD["settings"])
-    card = (
-        Path(__file__)
-        .with_name("card.md")
-        .read_text(encoding="utf-8")
-        .format(
-            front="\n".join(f"{key}: {json.dumps(one)}" for key, one in front.items() if one),
-            parcel=parcel,
-            record=record,
-            weights=inspect(file),
-            base=front["base_model"] or FAMILIES[record.family].title,
-            usage=code.replace("BASE", front["base_model"] or "BASE"),
-            subject=subject,
-            sheet="![Checkpoints and strengths](images/sheet.png)" if sheet.is_file() else "",
-            settings="\n".join(f"| {key} | {one} |" for key, one in settings if one is not None),
-            judged=_judged(record.judged),
-            lock=_lock(record),
-            notice=notice,
-        )
+    template = Path(__file__).with_name("card.md").read_text(encoding="utf-8")
+    card = template.format(
+        front="\n".join(f"{key}: {json.dumps(one)}" for key, one in front.items() if one),
+        parcel=parcel,
+        record=record,
+        weights=inspect(file),
+        base=front["base_model"] or FAMILIES[record.family].title,
+        usage=code.replace("BASE", front["base_model"] or "BASE"),
+        subject=subject,
+        sheet="![Checkpoints and strengths](images/sheet.png)" if sheet.is_file() else "",
+        settings="\n".join(f"| {key} | {one} |" for key, one in settings if one is not None),
+        judged=_judged(record.judged),
+        lock=_lock(record),
+        notice=notice,
     )
     return Publication(without_user(re.sub(r"\n{3,}", "\n\n", card)), files, tuple(notes))
 
