@@ -9,7 +9,7 @@ import shutil
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 
@@ -75,9 +75,7 @@ def examine(interfaces: Mapping[str, tuple[str, ...]]) -> list[Checked]:
         *(_python(), _device(), *map(_trainer, HOMES), _packages(), _disk(), _hub()),
         *(_interfaces(interfaces), _engines()),
     )
-    return [
-        Checked(one.name, one.state, unlocated(one.said), unlocated(one.remedy)) for one in found
-    ]
+    return [replace(one, said=unlocated(one.said), remedy=unlocated(one.remedy)) for one in found]
 
 
 def unlocated(text: str) -> str:

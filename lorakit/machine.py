@@ -112,8 +112,6 @@ def gpu_memory(pids: set[int]) -> int:
 
 def _nvidia(query: str) -> list[tuple[str, int]]:
     """What nvidia-smi says: a name and how many MiB, a line each."""
-    if not shutil.which("nvidia-smi"):
-        return []
     words = [f"--query-{query}", "--format=csv,noheader,nounits"]
     lines = ask(["nvidia-smi", *words], timeout_s=10).out.splitlines()
     rows = (line.rpartition(",") for line in lines)

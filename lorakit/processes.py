@@ -6,6 +6,8 @@ left the process group (as torch's launcher makes them) are found, and nobody el
 
 import os
 import sys
+import threading
+import time
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
@@ -123,9 +125,6 @@ def _started(process: "Process") -> str:
 
 def end_with_parent() -> None:
     """For a child that nobody waits for once its parent is gone, however it went."""
-    import threading
-    import time
-
     parent = os.getppid()
 
     def watch() -> None:

@@ -158,9 +158,8 @@ def entry(action: argparse.Action) -> dict[str, Any]:
     plain = (str, int, float, bool, list, type(None))
     values = (found["default"], *found["choices"])
     if kind is None or not all(isinstance(value, plain) for value in values):
-        raise ValueError(
-            f"{action.option_strings}: cannot be described: {found}. Teach {__name__} about it."
-        )
+        what = f"{action.option_strings}: cannot be described: {found}."
+        raise ValueError(f"{what} Teach {__name__} about it.")
     return found
 
 
@@ -168,10 +167,9 @@ def main_parser(source: ParserSource, dotted: str) -> argparse.ArgumentParser:
     """The parser that a script's main() puts together, for scripts without one function for it."""
     file = source.checkout / (dotted.replace(".", "/") + ".py")
     tree = ast.parse(file.read_text(encoding="utf-8"), str(file))
-    bodies = (
-        one.body for one in tree.body if isinstance(one, ast.FunctionDef) and one.name == "main"
-    )
-    steps = [one for one in next(bodies) if isinstance(one, (ast.Assign, ast.Expr))]
+    functions = (one for one in tree.body if isinstance(one, ast.FunctionDef))
+    body = next(one.body for one in functions if one.name == "main")
+    steps = [one for one in body if isinstance(one, (ast.Assign, ast.Expr))]
     names = dict(vars(source.module(dotted)))
     for step in steps:
         words = ast.unparse(step)

@@ -14,14 +14,13 @@ from lorakit.runs.registry import add_note, update
 from lorakit.sheet.source import checkpoint_file
 from lorakit.show import say
 
-CHOSEN = "the checkpoint to use: a file, or as a sheet shows it: 40, step 40, final"
-
 
 def add_arguments(parser: Parser) -> None:
     parser.value("run", "RUN", A_RUN)
     parser.value("text", "TEXT", "the remark", nargs="?", default="")
     parser.number("--rating", "0-5", "how good it is")
-    parser.value("--chosen", "WHICH", CHOSEN)
+    about = "the checkpoint to use: a file, or as a sheet shows it: 40, step 40, final"
+    parser.value("--chosen", "WHICH", about)
     parser.value("--strength", "S", "at which strength", type=float)
 
 

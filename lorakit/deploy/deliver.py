@@ -200,10 +200,8 @@ def _place(source: Path, target: Path, *, link: bool, replace: bool) -> Path | N
 
 
 def _another(target: Path) -> RecipeError:
-    return RecipeError(
-        f"{target} is another LoRA; it was left as it is.",
-        hint="Give this one another name with --as, or put the other aside: --replace",
-    )
+    hint = "Give this one another name with --as, or put the other aside: --replace"
+    return RecipeError(f"{target} is another LoRA; it was left as it is.", hint=hint)
 
 
 def _put_aside(target: Path) -> Path:

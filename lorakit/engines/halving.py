@@ -114,10 +114,8 @@ def cut(scores: dict[str, float | None]) -> tuple[tuple[str, ...], tuple[str, ..
     known = {name: value for name, value in scores.items() if value is not None}
     ranked = sorted(known, key=lambda name: known[name])
     going = set(ranked[: len(ranked) - len(ranked) // 3])
-    return (
-        tuple(name for name in scores if name in going),
-        tuple(name for name in scores if name not in going),
-    )
+    stopped = tuple(name for name in scores if name not in going)
+    return tuple(name for name in scores if name in going), stopped
 
 
 def loss_at(result: PointResult, share: float) -> float | None:

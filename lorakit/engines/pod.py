@@ -110,10 +110,8 @@ def datasets_of(resolved: Resolved) -> tuple[dict[str, Path], list[str]]:
                 place = f"datasets/{root.name}"
                 sets.append(f"dataset.{key}={place}")
             found[place] = root
-    return found, [
-        *(f"--set={one}" for one in sets),
-        *(f"--unset={one}" for one in resolved.unsets),
-    ]
+    unsets = [f"--unset={one}" for one in resolved.unsets]
+    return found, [*(f"--set={one}" for one in sets), *unsets]
 
 
 def sent_files(resolved: Resolved) -> dict[str, bytes]:
@@ -224,10 +222,8 @@ def pack_run(run_dir: Path, stream: IO[bytes]) -> None:
 def setup_lines(trainer: str = "kohya") -> list[str]:
     """Of a shell: `source/` with the same commit or release of lorakit, the trainer beside it."""
     git = ["git", "-C", str(ROOT)]
-    url, commit = (
-        ask([*git, *words]).out.strip()
-        for words in (["remote", "get-url", "origin"], ["rev-parse", "HEAD"])
-    )
+    url = ask([*git, "remote", "get-url", "origin"]).out.strip()
+    commit = ask([*git, "rev-parse", "HEAD"]).out.strip()
     if not url or not (ROOT / "pyproject.toml").is_file():
         what = shlex.quote(f"lorakit[train]=={__version__}")
         return ["python3 -m venv source/.venv", f"source/.venv/bin/pip install {what}"]

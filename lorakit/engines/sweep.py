@@ -207,7 +207,7 @@ def read_sweep(folder: Path) -> Sweep:
         raise LorakitError(f"{path} was written by a newer lorakit.")
     names = [point.name for point in sweep.points]
     strange = [one for one in sweep.points if name_problem(one.name) or "/" in one.file]
-    if strange or not names or len(set(names)) < len(names):
+    if name_problem(sweep.name) or strange or not names or len(set(names)) < len(names):
         raise LorakitError(f"{path} names no points, or one twice or strangely.", hint=AGAIN)
     return sweep
 

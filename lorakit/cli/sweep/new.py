@@ -13,7 +13,6 @@ like any other: read them, change them, train one alone. --search writes the fir
 `lorakit sweep run` asks Optuna for each next one by what came out of those before.
 """
 
-import shlex
 from itertools import islice
 
 from lorakit.cli.terminal.arguments import A_RECIPE, Arguments, Parser
@@ -66,4 +65,4 @@ def run(args: Arguments) -> None:
     how = {"seed": seed, "search": args.search, "locked": args.lock}
     folder = write_sweep(recipe, name, args.vary, planned, **how)
     say(f"wrote {counted(len(planned), 'recipe')} into {folder}")
-    say_next(f"lorakit sweep run {shlex.quote(name)}")
+    say_next(f"lorakit sweep run {name}")

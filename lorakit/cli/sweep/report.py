@@ -4,7 +4,6 @@ lorakit sweep report                       # the newest; writes sweeps/NAME/repo
 lorakit sweep report maya-sweep --out maya-sweep.html --open
 """
 
-import shlex
 import webbrowser
 
 from lorakit.cli.terminal.arguments import Arguments, Parser
@@ -29,7 +28,6 @@ def run(args: Arguments) -> None:
     print_text(path)
     if args.open:
         webbrowser.open(path.resolve().as_uri())
-    name = shlex.quote(sweep.name)
-    first, _ = best(results)
+    name, (first, _) = sweep.name, best(results)
     words = f"table {name} --winner recipes/{name}-best.toml" if first else f"run {name}"
     say_next(f"lorakit sweep {words}")

@@ -17,7 +17,6 @@ exit codes: as for lorakit queue run.
 """
 
 import argparse
-import shlex
 from dataclasses import replace
 from pathlib import Path
 
@@ -93,7 +92,7 @@ def run(args: Arguments) -> int:
         before = ended
         code = max(code, _here(folder, results, args))
         results = sweeps.results_of(folder.parents[1], ask_points(folder, args.at_once))
-    say_next(f"lorakit sweep table {shlex.quote(sweep.name)}")
+    say_next(f"lorakit sweep table {sweep.name}")
     return code
 
 
@@ -123,7 +122,7 @@ def _on_slurm(
         job = submit(folder.parents[1], folder, sweep, todo, args.sbatch)
         say(f"job {job}: {counted(len(todo), 'point')}; logs in {folder / 'slurm'}")
         say(f"scancel {job} ends it in good order; what is requeued goes on by itself.")
-    say_next(f"lorakit sweep {'status' if todo else 'table'} {shlex.quote(sweep.name)}")
+    say_next(f"lorakit sweep {'status' if todo else 'table'} {sweep.name}")
 
 
 def _one(folder: Path, found: list[sweeps.PointResult], args: Arguments) -> int:
@@ -172,5 +171,5 @@ def _halved(folder: Path, sweep: sweeps.Sweep, args: Arguments) -> int:
             rung = halving.decide(folder, number, share, results())
             alive &= {*rung.kept}
             say(f"rung {number}, by {rung.measure}: {', '.join(rung.stopped) or 'none'} stopped")
-    say_next(f"lorakit sweep table {shlex.quote(sweep.name)}")
+    say_next(f"lorakit sweep table {sweep.name}")
     return code

@@ -4,7 +4,6 @@ lorakit sweep status
 lorakit sweep status maya-sweep
 """
 
-import shlex
 from collections import Counter
 
 from lorakit.cli.terminal.arguments import Arguments, Parser
@@ -39,4 +38,4 @@ def run(args: Arguments) -> None:
         print_text(f"  Slurm job {job}: {tasks}")
     say_faults(edited(folder, sweep))
     over = {*states} <= {"done", "failed", "broken"}
-    say_next(f"lorakit sweep {'table' if over else 'run'} {shlex.quote(sweep.name)}")
+    say_next(f"lorakit sweep {'table' if over else 'run'} {sweep.name}")

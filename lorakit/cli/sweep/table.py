@@ -35,13 +35,12 @@ def run(args: Arguments) -> None:
     else:
         names = heads(sweep)
         table(names, [row_of_point(sweep, one) for one in results], right=names[-5:-1])
-    name = shlex.quote(sweep.name)
     if first is None:
-        say_next(f"lorakit sweep run {name}")
+        say_next(f"lorakit sweep run {sweep.name}")
         return
     say(f"Best: {first.point.name}, {how}.")
     if args.winner is None:
-        say_next(f"lorakit sweep report {name}")
+        say_next(f"lorakit sweep report {sweep.name}")
         return
     text = winner_text(folder / first.point.file, args.winner.stem)
     write_or_refuse(args.winner, text, "Name a new file.")
