@@ -161,9 +161,8 @@ def _of_one(key: str, value: Any, flat: Mapping[str, Any], words: Mapping[str, s
         rest = {kohyas[word]: one for word, one in own.items() if not alike(word)}
         return Said(key, value, "sample.prompts", [prompt_line({**rest, "prompt": _prompt(value)})])
     if kind != "datasets":
-        return (
-            Said(key, value, "sample.prompts", []) if name in kohyas and not alike(name) else None
-        )
+        in_prompt = name in kohyas and not alike(name)
+        return Said(key, value, "sample.prompts", []) if in_prompt else None
     folder = Path(str(flat.get(f"{here}.folder_path"))).name
     parsed, word = parse_folder(folder), words.get(f"datasets.N.{name}", "")
     if parsed is None:

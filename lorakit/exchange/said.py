@@ -87,9 +87,3 @@ def options_of(family: str, trainer: str = "") -> Mapping[str, Option]:
         name = trainer or FAMILIES[family].trainers[0]
         return options(name, FAMILIES[family].by(name).script)
     return {key: one for name in reversed(FAMILIES) for key, one in options_of(name).items()}
-
-
-def weight_keys(family: str, trainer: str = "") -> Mapping[str, str]:
-    """The options that name its files -> what [model] calls them."""
-    weights = FAMILIES[family].by(trainer).weights if family in FAMILIES else ()
-    return {one.option: one.key for one in weights}

@@ -9,7 +9,7 @@ from typing import Any
 
 from lorakit.catalogue.options import Option
 from lorakit.errors import did_you_mean, refused
-from lorakit.exchange.said import Said, Theirs, number_in, options_of, weight_keys
+from lorakit.exchange.said import Said, Theirs, number_in, options_of
 from lorakit.families import FAMILIES
 from lorakit.private import shown
 from lorakit.recipe.names import name_problem, trigger_problem
@@ -62,11 +62,7 @@ class TakenOver:
         data |= {"trainer": self.trainer} if self.trainer else {}
         data |= {place[0]: one for place, one in self.values.items() if len(place) == 1}
         for section in SECTIONS:
-            table = {
-                place[1]: one
-                for place, one in self.values.items()
-                if place[:1] == (section,) != place
-            }
+            table = {at[-1]: one for at, one in self.values.items() if at[:-1] == (section,)}
             data |= {section: table} if table else {}
         return f"# Taken over by lorakit from {self.theirs.kind}.\n{document_text(data)}"
 
@@ -120,7 +116,7 @@ def _placed(one: Said, taken: TakenOver) -> tuple[Place, Any, str]:
         return (), None, one.why
     if value is None or (isinstance(value, str) and value.strip().lower() in {"", "none", "null"}):
         return (), None, "nothing is set by it."
-    if key == "name":
+    if key in {"name", "output_name"}:
         return ("name",), str(value), one.why
     if key == "trigger":
         old = taken.values.get(("trigger",), "")
@@ -130,16 +126,16 @@ def _placed(one: Said, taken: TakenOver) -> tuple[Place, Any, str]:
     section, _, word = key.partition(".")
     if word and section in SECTIONS:
         return _in_section(section, word, value, one, taken)
-    if key in (files := weight_keys(taken.family, taken.trainer)):
-        return _in_section("model", files[key], value, one, taken)
+    about = FAMILIES.get(taken.family)
+    for weight in about.by(taken.trainer).weights if about else ():
+        if weight.option == key:
+            return _in_section("model", weight.key, value, one, taken)
     if key in BY_LORAKIT:
         return (), None, BY_LORAKIT[key]
     if key in WRITTEN_BY_US:
         if home := re.fullmatch(r"\[(\w+)\] (\w+)", WRITTEN_BY_US[key]):
             return _in_section(home[1], home[2], value, one, taken)
         return (), None, f"use {WRITTEN_BY_US[key]}."
-    if key == "output_name":
-        return ("name",), str(value), one.why
     return _option(key, value, one, taken)
 
 

@@ -4,8 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-# kohya's prompt options that may stand into a prompt line, and the key and type each
-# becomes.
+# kohya's options in a prompt line, and the key and type that each becomes.
 IN_PROMPT: Mapping[str, tuple[str, type]] = {
     "w": ("width", int),
     "h": ("height", int),

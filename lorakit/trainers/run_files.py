@@ -125,10 +125,6 @@ def prompt_tables(options: Options) -> tuple[list[dict[str, Any]], list[Fault]]:
     common |= {key: said[word] for word, key in SAMPLE_KEYS.items() if word in said}
     faults: list[Fault] = []
     subsets = []
-
-    def blame(key: str, what: str, hint: str, rule: str) -> None:
-        faults.append(options.fault(key, what, hint, rule, section="sample"))
-
     for prompt in options.prompts:
         about = options.about
         own, problems = read_prompt(prompt, FROM_PICTURES if about.films or about.controls else {})
@@ -136,12 +132,14 @@ def prompt_tables(options: Options) -> tuple[list[dict[str, Any]], list[Fault]]:
             own[key] = options.resolved.path_of(own[key]).as_posix()
             own[key] = [own[key]] if key == "control_image_path" else own[key]
         for problem in problems:
-            blame("prompts", problem, "", "prompt-option")
+            blamed = options.fault("prompts", problem, "", "prompt-option", section="sample")
+            faults.append(blamed)
         subset = {"prompt": own.pop("prompt"), **common, **own}
         for side in ("width", "height"):
             if subset[side] < SMALLEST:
                 what = f"{subset[side]}: the script would silently use {SMALLEST}."
-                blame(side, what, f"Write {SMALLEST} or more.", "sample-size")
+                hint = f"Write {SMALLEST} or more."
+                faults.append(options.fault(side, what, hint, "sample-size", section="sample"))
         subsets.append(subset)
     return subsets, faults
 

@@ -114,14 +114,14 @@ def unasked(case: Options, key: str, environment: Environment, module: str) -> F
 def import_fault(
     case: Options, key: str, environment: Environment, module: str, answer: Mapping[str, Any]
 ) -> Fault:
-    missing = str(answer["missing"]).partition(".")[0]
+    missing, inside, _ = str(answer["missing"]).partition(".")
     if not missing:
         what = f"{module} cannot be imported by {environment.python}: {answer['error']}"
-        return case.fault(key, what, "", "package-missing")
-    if missing == module.partition(".")[0] and str(answer["missing"]) != missing:
+    elif inside and missing == module.partition(".")[0]:
         what = f"the package {missing} in {environment.python} has no {answer['missing']}."
-        return case.fault(key, what, "", "package-missing")
-    return missing_package(case, key, environment.python, missing)
+    else:
+        return missing_package(case, key, environment.python, missing)
+    return case.fault(key, what, "", "package-missing")
 
 
 def missing_package(case: Options, key: str, python: Path, module: str) -> Fault:

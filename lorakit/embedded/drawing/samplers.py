@@ -15,9 +15,8 @@ import torch
 from lorakit.embedded.training.flow import STEPS, by_size
 from lorakit.embedded.training.noise import Schedule
 
-Clean = Callable[
-    [torch.Tensor, int], torch.Tensor
-]  # noisy latents, place in the list -> clean ones
+# noisy latents, place in the list -> clean ones
+Clean = Callable[[torch.Tensor, int], torch.Tensor]
 Noise = Callable[[], torch.Tensor]
 Walk = Callable[[Clean, torch.Tensor, Sequence[float], Noise], torch.Tensor]
 

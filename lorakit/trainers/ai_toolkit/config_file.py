@@ -78,7 +78,13 @@ def configuration(options: Options, facts: DatasetFacts, faults: list[Fault]) ->
         "training_folder": (run_dir / TRAINING).as_posix(),
         "device": "cuda:0",
         "network": _network(options) | said["network"],
-        "save": _save(options) | said["save"],
+        "save": {
+            "dtype": DTYPES[options.text("save_precision") or "bf16"],
+            "save_every": options.integer("save_every_n_steps"),
+            "save_format": "diffusers" if options.about.flow else "safetensors",
+            "push_to_hub": False,
+            **said["save"],
+        },
         "datasets": [_dataset(options, one, run_dir) | said["datasets"] for one in facts.trained],
         "train": _train(options, said["ema_config"]) | said["train"],
         "model": _model(options, said["model_kwargs"]) | said["model"],
@@ -103,15 +109,6 @@ def _network(options: Options) -> dict[str, Any]:
     if options.is_set("network_weights"):
         block["pretrained_lora_path"] = options.text("network_weights")
     return block
-
-
-def _save(options: Options) -> dict[str, Any]:
-    return {
-        "dtype": DTYPES[options.text("save_precision") or "bf16"],
-        "save_every": options.integer("save_every_n_steps"),
-        "save_format": "diffusers" if options.about.flow else "safetensors",
-        "push_to_hub": False,
-    }
 
 
 def _train(options: Options, ema: Mapping[str, Any]) -> dict[str, Any]:

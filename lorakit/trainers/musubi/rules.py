@@ -33,11 +33,6 @@ def _not_its_range(case: Case) -> bool:
     return not _open_range(case) and (low, high) not in {(0, border), (border, 1000)}
 
 
-def _other_module(case: Case) -> bool:
-    module = case.network_module.removeprefix("musubi_tuner.")
-    return module not in {case.about.network_module, "networks.loha", "networks.lokr"}
-
-
 RULES: tuple[Finder, ...] = (
     unwanted(
         "musubi-sage",
@@ -99,7 +94,10 @@ RULES: tuple[Finder, ...] = (
     Rule(
         "musubi-module",
         "network_module",
-        _other_module,
+        lambda c: (
+            c.network_module.removeprefix("musubi_tuner.")
+            not in {c.about.network_module, "networks.loha", "networks.lokr"}
+        ),
         "{value} is not made for this family.",
         "Leave network_module out, or write networks.loha or networks.lokr.",
     ),

@@ -45,9 +45,8 @@ def buckets(case: Case) -> Iterator[Fault]:
     wider = f"Write max_bucket_reso = {2 * max(sides)}."
     if low > min(sides):
         what = f"{low:g} is more than the short side of the resolution."
-        yield case.fault(
-            "min_bucket_reso", what, "Write a smaller min_bucket_reso.", "bucket-bounds"
-        )
+        hint = "Write a smaller min_bucket_reso."
+        yield case.fault("min_bucket_reso", what, hint, "bucket-bounds")
     if high < max(sides):
         what = f"{high:g} is less than the long side of the resolution."
         yield case.fault("max_bucket_reso", what, wider, "bucket-bounds")

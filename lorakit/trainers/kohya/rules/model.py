@@ -13,13 +13,6 @@ def timesteps_crossed(case: Case) -> bool:
     return low is not None and high is not None and bool(low >= high)
 
 
-def weighs_by_sigma(case: Case) -> bool:
-    return bool(
-        case.value("timestep_sampling") == "sigma"
-        or case.value("model_prediction_type") == "sigma_scaled"
-    )
-
-
 def chroma(case: Case) -> bool:
     return bool(case.value("model_type") == "chroma")
 
@@ -154,7 +147,11 @@ RULES: tuple[Finder, ...] = (
     warning(
         "weighting-idle",
         "weighting_scheme",
-        lambda c: c.is_set("weighting_scheme") and not weighs_by_sigma(c),
+        lambda c: (
+            c.is_set("weighting_scheme")
+            and c.text("timestep_sampling") != "sigma"
+            and c.text("model_prediction_type") != "sigma_scaled"
+        ),
         'matters with timestep_sampling = "sigma" or model_prediction_type = "sigma_scaled" only.',
         families=("flux",),
     ),
