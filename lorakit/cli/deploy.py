@@ -22,7 +22,7 @@ from lorakit.deploy.ask import ask_to_draw
 from lorakit.deploy.deliver import FOLDERS, Delivered, Parcel, deliver, lora_folder, pack, usage
 from lorakit.deploy.history import note_delivery, said_before
 from lorakit.deploy.workflow import Swap, new_workflow, swap_workflow, write_workflow
-from lorakit.errors import RecipeError
+from lorakit.errors import LorakitError, RecipeError
 from lorakit.runs.record import read_record
 from lorakit.sheet.source import read_source
 from lorakit.show import print_json, print_text, say
@@ -67,20 +67,26 @@ def run(args: Arguments) -> None:
             done = _delivered(run_dir, replace(parcel, file=file), args)
     target, written = (done.path, done.written) if done else (parcel.file, ())
     keys = told_of_keys(args.to, target, _base(run_dir))
-    changes = _workflow(parcel, target, args)
-    checked = (
-        ask_to_draw(args.to, args.check, parcel.file.parent.parent, target) if args.check else ""
-    )
-    if args.json:
-        document = {"lora": target, "written": written, "strength": parcel.strength, "keys": keys}
-        document |= {"belongs_with": list(parcel.others)} if parcel.others else {}
-        print_json({**document, "workflow": changes})
-        return
     if done and done.backup:
         say(f"the LoRA that was there is {done.backup} now")
     say(*filter(None, (said, *(f"wrote {path}" for path in written))))
     if done and not written:
         say(f"{target} was there already.")
+    try:
+        changes = _workflow(parcel, target, args)
+        stage = parcel.file.parent.parent
+        checked = ask_to_draw(args.to, args.check, stage, target) if args.check else ""
+    except LorakitError as error:
+        if done:
+            back = f"lorakit undeploy {'/'.join(run_dir.parts[-2:])} --to {args.to}"
+            stands = f"{target} stands all the same; {back} takes it back."
+            error.hint = f"{error.hint}\n{stands}".lstrip()
+        raise
+    if args.json:
+        document = {"lora": target, "written": written, "strength": parcel.strength, "keys": keys}
+        document |= {"belongs_with": list(parcel.others)} if parcel.others else {}
+        print_json({**document, "workflow": changes})
+        return
     say(*filter(None, (keys, *changes, checked)))
     print_text(usage(parcel, args.to, target))
     say(*(f"  asked of it in training: {prompt}" for prompt in parcel.prompts))

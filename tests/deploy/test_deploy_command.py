@@ -82,6 +82,29 @@ def test_a_workflow_gets_a_copy_named_in_json_too_that_never_replaces_an_edited_
     assert (project / "w-fox.json").read_text() == "my own"
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--check", "http://127.0.0.1:9"], "gives no answer"),
+        (["--workflow", "gone.json"], "gone.json: not a workflow"),
+    ],
+)
+def test_what_fails_after_the_copy_says_that_the_copy_stands_and_what_takes_it_back(
+    run_dir: Path, project: Path, words: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (project / "comfy/models/loras").mkdir(parents=True)
+    deploy = ["deploy", "latest", "--to", "comfyui", "--dir", "comfy", *words]
+    assert main(deploy) == 1
+    err = capsys.readouterr().err
+    undeploy = f"lorakit undeploy fox/{run_dir.name} --to comfyui"
+    assert said in err
+    assert f"comfy/models/loras/fox.safetensors stands all the same; {undeploy}" in err
+    assert main(deploy) == 1
+    assert "stands all the same" in capsys.readouterr().err
+    assert main(undeploy.split()[1:]) == 0
+    assert list((project / "comfy/models/loras").iterdir()) == []
+
+
 def test_a_lora_that_was_cut_or_changed_does_not_leave(
     run_dir: Path, project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
