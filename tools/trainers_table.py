@@ -43,8 +43,8 @@ RAN = {
         f"{REAL}/test_musubi.py::test_trained_as_planned_and_the_pictures_are_untouched",
     ),
     ("wan22", "musubi"): (
-        "films and a picture, text to video, low noise, constants shrunk",
-        f"{REAL}/test_musubi.py::test_wan_is_trained_on_films_and_pictures_as_planned",
+        "both experts, text and image to video, films, constants shrunk",
+        f"{REAL}/test_musubi.py::test_both_experts_of_wan_are_trained_on_films_as_planned",
     ),
     ("sd15", "ai-toolkit"): (
         "the toy base",

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from drawn_images import draw
+from without_lorakit import numbers_of
 
 from lorakit.catalogue.ai_toolkit import OF_LORAKIT, PLACES, SCRIPT, read_ai_toolkit
 from lorakit.catalogue.options import options
@@ -258,12 +259,7 @@ def test_an_exported_folder_trains_without_lorakit_and_comes_back_as_the_same_pl
     assert main(["import", str(place), "--name", "again"]) == 0
     assert main(["train", "recipes/again.toml"]) == 0
     ours = next(toy.glob("runs/again/*/output/again.safetensors"))
-    assert tensors_of(ours) == tensors_of(trained / "fox.safetensors")
-
-
-def tensors_of(path: Path) -> bytes:
-    data = path.read_bytes()
-    return data[8 + int.from_bytes(data[:8], "little") :]
+    assert numbers_of(ours) == numbers_of(trained / "fox.safetensors")
 
 
 # Provoked: each of these it takes in silence, left to itself.

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from drawn_images import draw
+from without_lorakit import numbers_of, run_script
 
 from lorakit.cli.main import main
 from lorakit.files import sha256
@@ -20,6 +21,7 @@ from lorakit.plan.model import Plan
 from lorakit.recipe.resolve import resolve
 from lorakit.rehearse import standin
 from lorakit.trainers.kohya.locate import require
+from lorakit.weights.safetensors import read_header
 
 pytestmark = pytest.mark.real
 
@@ -252,3 +254,24 @@ def test_a_rehearsal_of_the_same_recipe_proves_the_machine_and_leaves_nothing(
     assert any("264 modules, rank 4, finite, 2 of 2 steps" in proof for proof in told["proofs"])
     assert sorted(run.folder.parents[1].rglob("*")) == before
     assert list((own_home / ".cache" / "lorakit" / "rehearsals").iterdir()) == []
+
+
+def test_an_exported_folder_trains_the_same_lora_without_lorakit(
+    sd_scripts: Path, with_stand_ins: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    draw(Path("data/2_ball"), [(64, 64)])
+    recipe = RECIPE.format(base=standin.stand_in("sd15")).replace('reg_path = "reg"', "")
+    Path("ball.toml").write_text(recipe, encoding="utf-8")
+    words = ("max_train_steps=2", "train_batch_size=1", "gradient_accumulation_steps=1")
+    sets = [f"--set={one}" for one in ("sample.prompts=[]", *words)]
+    assert main(["export", "ball.toml", "--to", "kohya", *sets]) == 0
+    place = Path("exports/ball").absolute()
+    run_script(place, require().python, SD_SCRIPTS=str(sd_scripts))
+    assert main(["train", "ball.toml", *sets]) == 0
+    (folder,) = Path("runs/ball").iterdir()
+    written = {path.name for path in (place / "output").iterdir()}
+    assert written == {path.name for path in (folder / "output").iterdir()}
+    ours, theirs = (one / "output/ball.safetensors" for one in (folder, place))
+    assert read_header(theirs).tensors == read_header(ours).tensors
+    assert numbers_of(theirs) == numbers_of(ours)

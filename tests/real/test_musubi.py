@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from drawn_images import draw
 from plan_cases import weights
+from without_lorakit import numbers_of, run_script
 
 from lorakit.catalogue.options import options
 from lorakit.catalogue.parsers import MUSUBI_SCRIPTS, read_musubi
@@ -199,46 +200,96 @@ def test_trained_as_planned_and_the_pictures_are_untouched(toy: Path) -> None:
 
 
 @pytest.mark.slow
-def test_wan_is_trained_on_films_and_pictures_as_planned(toy: Path) -> None:
+def test_an_exported_folder_trains_the_same_lora_without_lorakit(
+    toy: Path, musubi_tuner: Path
+) -> None:
+    draw(toy / "datasets/fox/2_zxfox", [(128, 128), (160, 96)])
+    assert main(["export", "recipes/fox.toml", "--to", "musubi"]) == 0
+    place = toy / "exports/fox"
+    own = {name: os.environ[name] for name in ("PYTHONPATH", "HF_HUB_CACHE", "HF_HUB_OFFLINE")}
+    run_script(place, Path(python()), MUSUBI=str(musubi_tuner), **own)
+    assert main(["train", "recipes/fox.toml"]) == 0
+    ((run_dir, record),) = runs(toy)
+    planned = {one.name for one in record.steps.checkpoints}
+    assert {path.name for path in (place / "output").iterdir()} - {"sample"} == planned
+    ours, theirs = (one / "output/fox.safetensors" for one in (run_dir, place))
+    assert read_header(theirs).tensors == read_header(ours).tensors
+    assert numbers_of(theirs) == numbers_of(ours)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("task", "border"), [("t2v-A14B", 875), ("i2v-A14B", 900)])
+def test_both_experts_of_wan_are_trained_on_films_as_planned(
+    toy: Path, task: str, border: int
+) -> None:
+    """From text also on a picture, a film of one frame; from a first frame there must be more."""
     pytest.importorskip("av", reason='pip install "lorakit[video]"')
     from films import film
 
     place = toy / "datasets/fox/2_zxfox"
     film(place / "a.mp4", 25, size=(96, 64))
     film(place / "b.webm", 13, size=(64, 96))
-    draw(place, [(96, 64)])
+    pictures = [(96, 64)] if task == "t2v-A14B" else []
+    draw(place, pictures)
     before = files_of(toy / "datasets")
     file = toy / "recipes/fox.toml"
-    file.write_text(wan_recipe(file.read_text(encoding="utf-8")), encoding="utf-8")
+    file.write_text(wan_recipe(file.read_text(encoding="utf-8"), task, border), encoding="utf-8")
     assert main(["train", str(file)]) == 0
     ((place, record),) = runs(toy)
     assert files_of(toy / "datasets") == before
+    steps = 2 * (2 + 2 + len(pictures))  # two films, two pieces each
+    assert (record.state, record.steps.total) == ("done", 2 * steps)
+    assert [one.folder for one in record.stages] == ["1-high", "2-low"]
+    base = "wan" if task == "t2v-A14B" else "wan_i2v"
+    expected = {
+        "1-high": ("fox_high", f"{base}_high.safetensors", f"{border},1000"),
+        "2-low": ("fox_low", f"{base}_low.safetensors", f"0,{border}"),
+    }
+    for stage, told in expected.items():
+        assert expert(place / stage, steps, pictures) == told
+
+
+def expert(place: Path, steps: int, pictures: list[tuple[int, int]]) -> tuple[str, str, str]:
+    """Trained as planned; what its LoRA is called, and says of its base and timesteps."""
+    record = read_record(place)
     assert [one.state for one in record.commands] == ["done", "done", "done"]
-    assert (
-        record.outcome.step == record.steps.total == 2 * (2 + 2 + 1)
-    )  # two films, two pieces each
+    assert record.outcome.step == record.steps.total == steps
     assert {path.name for path in (place / "cache").rglob("*_wan.safetensors")} == {
-        "000_0096x0064_wan.safetensors",
+        *("000_0096x0064_wan.safetensors" for _ in pictures),
         *(f"a_00000-0{length}_0096x0064_wan.safetensors" for length in ("05", "13")),
         *(f"b_00000-0{length}_0064x0096_wan.safetensors" for length in ("05", "13")),
     }
     planned = {one.name for one in record.steps.checkpoints}
     assert {path.name for path in (place / "output").iterdir()} - {"sample"} == planned
-    metadata = read_header(place / "output/fox.safetensors").metadata
-    assert metadata["modelspec.timestep_range"] == "0,875"
-    assert metadata["ss_steps"] == "10"
+    (lora,) = place.glob("output/fox_*[a-z].safetensors")
+    metadata = read_header(lora).metadata
+    assert metadata["ss_steps"] == str(steps)
+    return lora.stem, metadata["ss_sd_model_name"], metadata["modelspec.timestep_range"]
 
 
-def wan_recipe(text: str) -> str:
-    """The same for the toy's Wan 2.2, low noise; bf16 fails on a CPU there."""
-    for name in ("vae", "text_encoder", "base"):
-        own = {"vae": "wan_vae", "base": "wan"}.get(name, "wan_t5")
-        key = "t5" if name == "text_encoder" else name
+def wan_recipe(text: str, task: str, border: int) -> str:
+    """The same for the toy's Wan 2.2, a stage for each expert; bf16 fails on a CPU there."""
+    for name in ("vae", "text_encoder"):
+        key, own = ("vae", "wan_vae") if name == "vae" else ("t5", "wan_t5")
         text = text.replace(f'{name} = "models/{name}.', f'{key} = "models/{own}.')
+    base = "wan" if task == "t2v-A14B" else "wan_i2v"
+    text = text.replace('base = "models/base.', f'base = "models/{base}_low.')
     text = text.replace('"zimage"', '"wan22"').replace('resolution = "128"', 'resolution = "96,64"')
     text = text.replace('path = "datasets/fox"', 'path = "datasets/fox"\ntarget_frames = [5, 13]')
-    own = 'mixed_precision = "no"\nvae_dtype = "float32"\nmin_timestep = 0\nmax_timestep = 875'
-    return text.replace("max_train_steps = 8", f"max_train_epochs = 1\n{own}")
+    own = f'task = "{task}"\nmixed_precision = "no"\nvae_dtype = "float32"'
+    text = text.replace("max_train_steps = 8", f"max_train_epochs = 1\n{own}")
+    for name, low, high in (("high", border, 1000), ("low", 0, border)):
+        text += f"""
+[[stage]]
+name = "{name}"
+[stage.model]
+base = "models/{base}_{name}.safetensors"
+[stage.train]
+output_name = "fox_{name}"
+min_timestep = {low}
+max_timestep = {high}
+"""
+    return text
 
 
 @pytest.mark.slow

@@ -51,13 +51,18 @@ def wan(weights, hub):
     from musubi_tuner.wan.modules import model, t5, vae
     from tokenizers import Tokenizer, models, pre_tokenizers
 
-    config, version = WAN_CONFIGS["t2v-A14B"], "2.2"
-    sizes = {key: config[key] for key in ("dim", "ffn_dim", "freq_dim", "in_dim", "num_heads", "num_layers", "out_dim", "text_len")}  # fmt: skip
+    sizes = ("dim", "ffn_dim", "freq_dim", "in_dim", "num_heads", "num_layers", "out_dim", "text_len")  # fmt: skip
     made = {
-        "wan": model.WanModel(model_type="t2v", model_version=version, **sizes),
-        "wan_t5": t5.umt5_xxl(encoder_only=True, return_tokenizer=False),
-        "wan_vae": vae.WanVAE_(16, 16, [1, 2, 4, 4], 2, [], [False, True, True]),
+        f"{name}_{expert}": model.WanModel(
+            model_type=kind,
+            model_version="2.2",
+            **{key: WAN_CONFIGS[f"{kind}-A14B"][key] for key in sizes},
+        )
+        for name, kind in (("wan", "t2v"), ("wan_i2v", "i2v"))
+        for expert in ("high", "low")
     }
+    made["wan_t5"] = t5.umt5_xxl(encoder_only=True, return_tokenizer=False)
+    made["wan_vae"] = vae.WanVAE_(16, 16, [1, 2, 4, 4], 2, [], [False, True, True])
     for number, (name, module) in enumerate(made.items(), start=4):
         whole = {key: value.float() for key, value in filled(module, number).items()}
         save_file(whole, weights / f"{name}.safetensors")

@@ -45,7 +45,7 @@ def shrink(module):
         cut_off(module, int(os.environ.get("TOY_DIES_AFTER", "0")))
     elif module.__name__.endswith("zimage_config"):
         vars(module).update(CONSTANTS)
-    elif "wan_t2v" in module.__name__:
+    elif ".wan_" in module.__name__:
         getattr(module, module.__name__.rpartition("wan_")[2]).update(WAN)
     elif module.__name__.endswith("wan.modules.t5"):
         module.umt5_xxl = smaller(module.umt5_xxl, T5)
@@ -75,6 +75,7 @@ class Shrinking(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         "musubi_tuner.utils.train_utils",
         "musubi_tuner.wan.configs.wan_t2v_14B",
         "musubi_tuner.wan.configs.wan_t2v_A14B",
+        "musubi_tuner.wan.configs.wan_i2v_A14B",
         "musubi_tuner.wan.modules.t5",
         "musubi_tuner.wan.modules.vae",
     )
