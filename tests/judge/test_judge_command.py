@@ -68,6 +68,16 @@ def test_the_cost_is_said_before_anything_is_measured(
     assert not (judged_run / "judge").exists()
 
 
+def test_one_cell_alone_is_not_said_to_be_compared_with_others(
+    judged_run: Path, measurer: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    python = measurer(maya=-1.0)
+    assert judge(judged_run, python, "--checkpoints", "last", "--strengths", "1") == 0
+    said = capsys.readouterr().out.splitlines()[-2]
+    assert said.startswith("Shortlist: 1 of 1 cell. final at 1: its loss on held-out pictures is")
+    assert said.endswith("below the base's.")
+
+
 def test_the_judgement_is_printed_and_kept_in_the_record(
     judged_run: Path, measurer: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
