@@ -74,13 +74,12 @@ def run(args: Arguments) -> None:
         say(f"{target} was there already.")
     try:
         changes = _workflow(parcel, target, args)
-        stage = parcel.file.parent.parent
-        checked = ask_to_draw(args.to, args.check, stage, target) if args.check else ""
+        checked = args.check and ask_to_draw(args.to, args.check, parcel.file.parent.parent, target)
     except LorakitError as error:
         if done:
             back = f"lorakit undeploy {'/'.join(run_dir.parts[-2:])} --to {args.to}"
-            stands = f"{target} stands all the same; {back} takes it back."
-            error.hint = f"{error.hint}\n{stands}".lstrip()
+            there = f"{target} is in place all the same; {back} takes back what was deployed."
+            error.hint = f"{error.hint}\n{there}".lstrip()
         raise
     if args.json:
         document = {"lora": target, "written": written, "strength": parcel.strength, "keys": keys}

@@ -89,10 +89,9 @@ def _show(judged: Judged) -> None:
     if judged.winner:
         print_text(f"The one cell with the lowest loss for certain: {judged.reason}")
     elif judged.reason:
-        print_text(
-            f"Shortlist: {len(judged.listed)} of {counted(len(judged.cells), 'cell')}, not told"
-            f" apart; the least drift first. {judged.reason}"
-        )
+        told = ", not told apart; the least drift first" * (len(judged.listed) > 1)
+        found = f"{len(judged.listed)} of {counted(len(judged.cells), 'cell')}{told}"
+        print_text(f"Shortlist: {found}. {judged.reason}")
     for note in judged.notes:
         print_text(note)
     if judged.unmeasured:

@@ -80,7 +80,7 @@ def _nodes(workflow: Path) -> dict[str, dict[str, Any]]:
     try:
         nodes = json_text.read(workflow)
     except Unreadable as error:
-        raise RecipeError(f"{workflow}: not a workflow: it {error.why}") from error
+        raise RecipeError(f"{workflow} is no workflow that can be read: {error.why}") from error
     if isinstance(nodes, dict) and all(
         isinstance(node, dict) and "class_type" in node for node in nodes.values()
     ):

@@ -146,10 +146,11 @@ def _reason(cells: Sequence[JudgedCell]) -> str:
     if not listed or listed[0].held is None:
         return ""
     first, lowest = listed[0], min(listed, key=lambda cell: cell.behind or 0.0)
-    below = percent(first.held or 0.0)
-    said = f"{name(first)}: its loss on held-out pictures is {below} the base's"
+    held = percent(first.held or 0.0)
+    said = f"{name(first)}: its loss on held-out pictures is {held} the base's"
     if len(listed) == 1:
-        return f"{said}, and every other cell measured is told apart from it."
+        others = ", and every other cell measured is told apart from it" * (len(cells) > 1)
+        return f"{said}{others}."
     among = f"and of the {len(listed)} listed it changes"
     if first is lowest:
         return f"{said}, the lowest, {among} other pictures least."

@@ -73,14 +73,14 @@ class ComfyUI:
                     raise LorakitError(f"{url} was done, and there was no picture.")
                 return {key: str(images[0][key]) for key in ("filename", "subfolder", "type")}
             time.sleep(0.2)
-        hint = "Is its queue full? What was drawn is kept; run it again to go on."
-        raise LorakitError(f"{url} drew nothing within {PATIENCE_S:.0f} s.", hint=hint)
+        what = f"{url} drew nothing within {PATIENCE_S:.0f} s."
+        raise LorakitError(what, hint="Is its queue full?")
 
     def _listed(self, kind: str, key: str, value: str) -> str:
         """As ComfyUI lists it, in whatever folder; what is not of a list stays."""
         what, *how = self.takes(kind).get(key, [""])
         listed = what if isinstance(what, list) else (how or [{}])[0].get("options")
-        if not listed or value in listed:
+        if listed is None or value in listed:
             return value
         same = [one for one in listed if str(one).replace("\\", "/").endswith(f"/{value}")]
         if not same:
@@ -116,6 +116,6 @@ def facts_of(source: Source) -> dict[str, Any]:
 
 
 def not_there(address: Address, name: str, listed: Sequence[str]) -> LorakitError:
-    near = did_you_mean(name, listed)
-    hint = f"It lists {few(listed, 5) or 'none'}. lorakit deploy RUN puts LoRAs there."
-    return LorakitError(f"{address.url} has no {name}. {near}".rstrip(), hint=hint)
+    what = f"{address.url} has no {name}. {did_you_mean(name, listed)}".rstrip()
+    way = "lorakit deploy RUN --checkpoint NAME puts a LoRA there."
+    return LorakitError(what, hint=f"It lists {few(listed, 5) or 'none'}. {way}")

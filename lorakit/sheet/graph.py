@@ -29,7 +29,7 @@ def read_graph(workflow: Path, takes: Takes) -> Graph:
                 images = {"images": node["inputs"]["images"]}
                 node |= {"class_type": "PreviewImage", "inputs": images}
     except Unreadable as error:
-        raise RecipeError(f"{workflow}: not a workflow: it {error.why}") from error
+        raise RecipeError(f"{workflow} is no workflow that can be read: {error.why}") from error
     except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
         hint = "In ComfyUI: Workflow > Export (API), and give that file."
         raise RecipeError(f"{workflow} is no workflow that can be read.", hint=hint) from error

@@ -78,7 +78,12 @@ def make_sheet(
             progress(total - len(_missing(order)), total)
 
         if artist:
-            draw_there(artist, order, folder, tell)
+            try:
+                draw_there(artist, order, folder, tell)
+            except LorakitError as error:
+                kept = f"{total - len(_missing(order))} of {counted(total, 'picture')} are kept"
+                error.hint = f"{error.hint} {kept}; the same command goes on.".lstrip()
+                raise
         else:
             run_torch(
                 "lorakit.embedded.drawing.generate",

@@ -147,7 +147,7 @@ def test_a_workflow_gets_our_lora_and_trigger_and_keeps_the_rest(tmp_path: Path)
     ("text", "word"),
     [
         ("[]", "API format"),
-        ("{", "not a workflow"),
+        ("{", "no workflow that can be read: is not JSON"),
         ('{"1": {"class_type": "KSampler", "inputs": {}}}', "no node"),
     ],
 )

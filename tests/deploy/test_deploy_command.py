@@ -86,10 +86,10 @@ def test_a_workflow_gets_a_copy_named_in_json_too_that_never_replaces_an_edited_
     ("words", "said"),
     [
         (["--check", "http://127.0.0.1:9"], "gives no answer"),
-        (["--workflow", "gone.json"], "gone.json: not a workflow"),
+        (["--workflow", "gone.json"], "gone.json is no workflow that can be read: no such file."),
     ],
 )
-def test_what_fails_after_the_copy_says_that_the_copy_stands_and_what_takes_it_back(
+def test_what_fails_after_the_copy_says_that_the_copy_is_there_and_what_takes_it_back(
     run_dir: Path, project: Path, words: list[str], said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (project / "comfy/models/loras").mkdir(parents=True)
@@ -98,9 +98,9 @@ def test_what_fails_after_the_copy_says_that_the_copy_stands_and_what_takes_it_b
     err = capsys.readouterr().err
     undeploy = f"lorakit undeploy fox/{run_dir.name} --to comfyui"
     assert said in err
-    assert f"comfy/models/loras/fox.safetensors stands all the same; {undeploy}" in err
+    assert f"comfy/models/loras/fox.safetensors is in place all the same; {undeploy}" in err
     assert main(deploy) == 1
-    assert "stands all the same" in capsys.readouterr().err
+    assert "is in place all the same" in capsys.readouterr().err
     assert main(undeploy.split()[1:]) == 0
     assert list((project / "comfy/models/loras").iterdir()) == []
 

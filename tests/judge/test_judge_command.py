@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from lorakit.cli.main import main
+from lorakit.cli.terminal.next_step import next_for_run
 from lorakit.judge.make import inquire
 from lorakit.runs.record import read_record
 
@@ -68,6 +69,16 @@ def test_the_cost_is_said_before_anything_is_measured(
     assert not (judged_run / "judge").exists()
 
 
+def test_one_cell_alone_is_not_said_to_be_compared_with_others(
+    judged_run: Path, measurer: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    python = measurer(maya=-1.0)
+    assert judge(judged_run, python, "--checkpoints", "last", "--strengths", "1") == 0
+    said = capsys.readouterr().out.splitlines()[-2]
+    assert said.startswith("Shortlist: 1 of 1 cell. final at 1: its loss on held-out pictures is")
+    assert said.endswith("below the base's.")
+
+
 def test_the_judgement_is_printed_and_kept_in_the_record(
     judged_run: Path, measurer: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -81,6 +92,16 @@ def test_the_judgement_is_printed_and_kept_in_the_record(
     assert (found.winner.checkpoint, found.winner.strength) == ("maya.safetensors", 1.0)
     assert found.held_out == 3
     assert [cell.verdict for cell in found.cells] == ["listed", "behind", "behind", "behind"]
+
+
+def test_the_strength_that_is_proposed_after_the_sheet_is_one_that_was_listed(
+    judged_run: Path, measurer: Any
+) -> None:
+    said, _ = next_for_run(judged_run, after="sheet")
+    assert said.endswith("--chosen maya.safetensors --strength 0.8")
+    judge(judged_run, measurer(maya=-1.0, maya_000002=-0.2), "--strengths", "0.6,1.0")
+    said, _ = next_for_run(judged_run, after="sheet")
+    assert said.endswith("--chosen maya.safetensors --strength 1")
 
 
 def test_a_run_without_regularisation_pictures_is_told_what_losses_do_not_see(

@@ -315,7 +315,10 @@ def test_what_goes_wrong_in_comfyui_is_said_and_what_was_drawn_is_kept(
     monkeypatch.setattr(comfyui, "PATIENCE_S", 0.3 if "looks" in how else 30.0)
     program = comfy(run_dir, **how)
     assert sheet(program) == 1
-    assert said in capsys.readouterr().err
+    err = capsys.readouterr().err
+    assert said in err
+    drawing = bool(program.graphs)  # before that there is nothing to keep
+    assert (f"{how.get('after', 0)} of 5 pictures are kept; the same command" in err) == drawing
     kept = list((run_dir / "sheet").glob("*")) if (run_dir / "sheet").is_dir() else []
     assert len(kept) == how.get("after", 0)
     assert not (run_dir / "sheet.png").exists()
@@ -352,6 +355,11 @@ def test_a_lora_that_is_not_there_or_is_another_is_told_before_anything_is_drawn
     del program.loras["chars/maya.safetensors"]
     assert sheet(program) == 1
     assert "has no maya.safetensors. Did you mean" in capsys.readouterr().err
+    program.loras.clear()
+    assert sheet(program) == 1
+    err = capsys.readouterr().err
+    assert "has no maya-000004.safetensors.\nIt lists none." in err
+    assert "lorakit deploy RUN --checkpoint NAME puts a LoRA there." in err
     assert program.graphs == []
     other = a1111(run_dir)
     other.loras["maya"] = "f" * 64
@@ -362,7 +370,7 @@ def test_a_lora_that_is_not_there_or_is_another_is_told_before_anything_is_drawn
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("{", "not a workflow"),
+        ("{", "no workflow that can be read: is not JSON"),
         ('{"a": 1}', "is no workflow that can be read"),
         ('{"nodes": [{"id": 1}], "links": []}', "is no workflow that can be read"),
         (

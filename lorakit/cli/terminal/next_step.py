@@ -104,7 +104,8 @@ def next_for_run(run_dir: Path, *, after: str = "") -> tuple[str, str]:
         return sheet + " --judged" * (draws and bool(record.judged.listed)), ""
     if not chosen:
         others = f"or another: {', '.join(found[:-1][-3:])}" if found[1:] else ""
-        return f"lorakit note {name} --chosen {shlex.quote(found[-1])} --strength 0.8", others
+        by = [one.strength for one in record.judged.listed if one.checkpoint == found[-1]] or [0.8]
+        return f"lorakit note {name} --chosen {shlex.quote(found[-1])} --strength {by[0]:g}", others
     return f"lorakit deploy {name} {_program()}", ""
 
 
