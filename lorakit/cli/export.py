@@ -7,6 +7,7 @@ Paths below the project are relative, so the project moves as a whole. What coul
 is listed. `lorakit import exports/maya` makes the same plan of it again.
 """
 
+import shutil
 from dataclasses import replace
 
 from lorakit.cli.terminal.arguments import Arguments, Parser
@@ -20,6 +21,7 @@ from lorakit.machine import this_machine
 from lorakit.plan.make import faults_of, make_plans
 from lorakit.show import print_text, say
 from lorakit.trainers.table import TRAINERS
+from lorakit.trainers.tokenizers import ensure
 
 
 def add_arguments(parser: Parser) -> None:
@@ -41,14 +43,16 @@ def run(args: Arguments) -> None:
     plans = make_plans(resolved, faults, run_dir=out, machine=machine)
     raise_on_errors(faults_of(plans))
     exports = [(one.run_dir, export(one)) for one in plans]
-    for path in (folder / name for folder, done in exports for name in done.files):
-        if path.exists():
-            raise refused(str(path), "is there already, and is left as it is.", "Name another: -o.")
+    paths = [folder / name for folder, done in exports for name in (*done.files, *done.folders)]
+    if path := next((one for one in paths if one.exists()), None):
+        raise refused(str(path), "is there already, and is left as it is.", "Name another: -o.")
     for folder, done in exports:
         for name, text in done.files.items():
             write_new(folder / name, text)
+        for name, ids in done.folders.items():
+            shutil.copytree(ensure(ids), folder / name)
         (folder / "train.sh").chmod(0o755)
-        print_text(f"wrote {folder}: {', '.join(done.files)}")
+        print_text(f"wrote {folder}: {', '.join((*done.files, *done.folders))}")
         if done.lost:
             say("It could not say:", *(f"  {line}" for line in done.lost))
     say_next(f"{variable_of(args.to)}=DIR sh {plans[0].run_dir / 'train.sh'}")

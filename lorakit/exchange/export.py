@@ -12,9 +12,11 @@ from lorakit import tomllib
 from lorakit.catalogue.checkout import named_checkout
 from lorakit.config import CHECKOUTS
 from lorakit.exchange.said import leaves
+from lorakit.families import FAMILIES
 from lorakit.plan.complete import posix
 from lorakit.plan.model import Plan
 from lorakit.private import HIDDEN
+from lorakit.trainers import tokenizers
 from lorakit.trainers.table import trainer
 
 # Of the environment: read by nobody else, and true of this machine alone.
@@ -30,6 +32,7 @@ ONLY_OURS = {  # section, key -> what of it is lost
 class Exported:
     files: Mapping[str, str]
     lost: tuple[str, ...]  # what it could not express, a line each
+    folders: Mapping[str, tuple[str, ...]]  # for copies of lorakit's own tokenizers, by hub id
 
 
 def export(plan: Plan) -> Exported:
@@ -50,7 +53,9 @@ def export(plan: Plan) -> Exported:
         lost += [f"[{section}] {key}: {what}"] if key in getattr(resolved, section) else []
     kept = {"notes": resolved.notes, "[subject]": resolved.subject != type(resolved.subject)()}
     lost += [f"{key}: kept by lorakit alone." for key, said in kept.items() if said]
-    return Exported(files, tuple(lost))
+    ours = any(posix(tokenizers.folder()) in text for text in plan.files.values())
+    folders = {"tokenizers": FAMILIES[resolved.family].tokenizers} if ours else {}
+    return Exported(files, tuple(lost), folders)
 
 
 def _relative(text: str, name: str, heads: Mapping[str, str]) -> str:
@@ -82,6 +87,7 @@ def _heads(plan: Plan) -> dict[str, str]:
     places = trainer(plan.resolved.trainer).stands_for(plan.files)
     heads = {f"{posix(folder)}/{name}": short(place) for name, place in places.items()}
     heads |= {f"{posix(folder)}/": "", f"{posix(root)}/": f"{short(root)}/"}
+    heads[posix(tokenizers.folder())] = "tokenizers"
     return dict(sorted(heads.items(), key=lambda one: -len(one[0])))
 
 

@@ -136,6 +136,27 @@ def test_the_exported_script_runs_the_trainer_with_paths_that_lead_to_the_images
     assert done.returncode != 0 and "the folder of your checkout of sd-scripts" in done.stderr
 
 
+def test_lorakits_own_tokenizers_go_with_what_is_exported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = project(tmp_path)
+    text = recipe.read_text(encoding="utf-8").replace('tokenizers = "tokenizers"', "")
+    recipe.write_text(text, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "exports/maya/tokenizers").mkdir(parents=True)
+    assert main(["export", "maya", "--to", "kohya"]) == 1
+    assert "tokenizers: is there already" in capsys.readouterr().err
+    (tmp_path / "exports/maya/tokenizers").rmdir()
+    assert main(["export", "maya", "--to", "kohya"]) == 0
+    assert "tokenizer_cache_dir" not in capsys.readouterr().err
+    place = tmp_path / "exports/maya"
+    assert tomllib.read(place / "train.toml")["tokenizer_cache_dir"] == "tokenizers"
+    assert (place / "tokenizers/openai_clip-vit-large-patch14/vocab.json").is_file()
+    assert main(["import", str(place), "--name", "again"]) == 0
+    again = said(planned(recipe.with_name("again.toml"), tmp_path))["train.toml"]
+    assert again["tokenizer_cache_dir"] == (place / "tokenizers").as_posix()
+
+
 def test_an_export_overwrites_nothing_and_knows_its_trainers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -15,6 +15,10 @@ from zipfile import ZipFile
 import yaml
 
 EXPERTS = ("high_noise", "low_noise")
+NAMES = {  # what it calls a base, and one of the modules there
+    "flux": ("flux.1", "transformer.transformer_blocks.0.attn.to_out.0"),
+    "wan22_14b": ("wan_2.2_14b", "diffusion_model.blocks.0.self_attn.q"),
+}
 
 
 def say(text: str, end: str = "\n") -> None:
@@ -30,19 +34,20 @@ def bar(name: str, count: int, steps: int, loss: str = "") -> None:
     sys.stderr.flush()
 
 
-def lora(path: Path, step: int) -> None:
+def lora(path: Path, step: int, arch: str) -> None:
+    base, module = NAMES.get(arch, ("fake", "transformer.mid"))
     header: dict[str, object] = {
         "__metadata__": {
             "training_info": json.dumps({"step": step, "epoch": 0}),
-            "ss_base_model_version": "fake",
+            "ss_base_model_version": base,
         }
     }
     data = b""
-    for name in ("lora_A", "lora_B"):
+    for name, shape in (("lora_A", [4, 8]), ("lora_B", [8, 4])):
         body = struct.pack("<32f", *[0.25] * 32)
-        header[f"transformer.mid.{name}.weight"] = {
+        header[f"{module}.{name}.weight"] = {
             "dtype": "F32",
-            "shape": [4, 8],
+            "shape": shape,
             "data_offsets": [len(data), len(data) + len(body)],
         }
         data += body
@@ -53,7 +58,7 @@ def lora(path: Path, step: int) -> None:
 def save(root: Path, name: str, step: int, shown: str, arch: str) -> None:
     parts = [f"_{part}" for part in EXPERTS] if arch == "wan22_14b" else [""]
     for part in parts:
-        lora(root / f"{name}{shown}{part}.safetensors", step)
+        lora(root / f"{name}{shown}{part}.safetensors", step, arch)
     say(f"Saved checkpoint to {root / f'{name}{shown}.safetensors'}")
     with ZipFile(root / "optimizer.pt", "w") as file:
         file.writestr("step", str(step))
