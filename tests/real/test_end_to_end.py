@@ -20,6 +20,7 @@ from lorakit.plan.make import make_plan
 from lorakit.plan.model import Plan
 from lorakit.recipe.resolve import resolve
 from lorakit.rehearse import standin
+from lorakit.runs.record import read_record
 from lorakit.trainers.kohya.locate import require
 from lorakit.weights.safetensors import read_header
 
@@ -276,3 +277,23 @@ def test_an_exported_folder_trains_the_same_lora_without_lorakit(
     ours, theirs = (one / "output/ball.safetensors" for one in (folder, place))
     assert read_header(theirs).tensors == read_header(ours).tensors
     assert numbers_of(theirs) == numbers_of(ours)
+
+
+def test_the_judge_measures_what_sd_scripts_trained_and_measures_it_once(
+    run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    draw(tmp_path / "held", [(128, 64), (64, 128), (72, 72)])
+    words = ["judge", str(run.folder), "--held", str(tmp_path / "held"), "--checkpoints", "last"]
+    words += ["--strengths", "1", "--controls", "a red cup", "a tree", "a dog"]
+    assert main(words) == 0
+    assert "Shortlist: 1 of 1 cell. final at 1: its loss on held-out" in capsys.readouterr().out
+    judged = read_record(run.folder).judged
+    (cell,) = judged.cells
+    assert (judged.held_out, cell.checkpoint, cell.verdict) == (3, "ball.safetensors", "listed")
+    assert cell.held is not None and cell.held < 0  # something holds for pictures it never saw
+    assert cell.gap is not None and cell.drift is not None and cell.drift > 0
+    assert main([*words, "--plan"]) == 0
+    assert (
+        "1 cell of checkpoint x strength, 3 held-out pictures, 3 drawn by the base: measured"
+        in (capsys.readouterr().err)
+    )
