@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from drawn_images import draw
-from without_lorakit import numbers_of, run_script
+from without_lorakit import run_script
 
 from lorakit.cli.main import main
 from lorakit.files import sha256
@@ -21,7 +21,6 @@ from lorakit.plan.model import Plan
 from lorakit.recipe.resolve import resolve
 from lorakit.rehearse import standin
 from lorakit.trainers.kohya.locate import require
-from lorakit.weights.safetensors import read_header
 
 pytestmark = pytest.mark.real
 
@@ -115,9 +114,13 @@ def run(
 
 
 def lora(run: Run) -> dict[str, np.ndarray[Any, Any]]:
+    return tensors(run.output / "ball.safetensors")
+
+
+def tensors(path: Path) -> dict[str, np.ndarray[Any, Any]]:
     from safetensors.numpy import load_file
 
-    found: dict[str, np.ndarray[Any, Any]] = load_file(run.output / "ball.safetensors")
+    found: dict[str, np.ndarray[Any, Any]] = load_file(path)
     return found
 
 
@@ -273,6 +276,10 @@ def test_an_exported_folder_trains_the_same_lora_without_lorakit(
     written = {path.name for path in (place / "output").iterdir()}
     assert written == {path.name for path in (folder / "output").iterdir()}
     assert len([*(place / "output/sample").glob("*.png")]) == 1
-    ours, theirs = (one / "output/ball.safetensors" for one in (folder, place))
-    assert read_header(theirs).tensors == read_header(ours).tensors
-    assert numbers_of(theirs) == numbers_of(ours)
+    ours, theirs = (tensors(one / "output/ball.safetensors") for one in (folder, place))
+    assert {name: one.shape for name, one in theirs.items()} == {
+        name: one.shape for name, one in ours.items()
+    }
+    # Two threads add up in an order of their own: the last digits differ. It has learnt 2e-3.
+    apart = {name: float(np.abs(theirs[name] - one).mean()) for name, one in ours.items()}
+    assert max(apart.values()) < 1e-5
