@@ -91,7 +91,7 @@ def drawn(pipeline: Any, lora: Path | None) -> Any:
 
 
 @pytest.mark.parametrize("program", ["diffusers", "a1111", "comfyui"])
-@pytest.mark.parametrize("family", ["sd15", "sdxl", "flux"])
+@pytest.mark.parametrize("family", ["sd15", "flux", pytest.param("sdxl", marks=pytest.mark.long)])
 def test_what_is_delivered_of_every_form_draws_the_same_picture(
     family: str, program: str, tmp_path: Path
 ) -> None:

@@ -123,6 +123,7 @@ def test_halving_is_not_for_a_search(searched: Path, capsys: pytest.CaptureFixtu
     assert not queue.listed(searched.parents[1])
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_a_search_of_toy_trainings_is_cut_off_and_goes_on_to_its_last_point(toy: Path) -> None:
     pytest.importorskip("optuna")

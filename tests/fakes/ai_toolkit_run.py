@@ -17,6 +17,7 @@ import yaml
 EXPERTS = ("high_noise", "low_noise")
 NAMES = {  # what it calls a base, and one of the modules there
     "flux": ("flux.1", "transformer.transformer_blocks.0.attn.to_out.0"),
+    "qwen_image": ("qwen_image", "diffusion_model.transformer_blocks.0.attn.to_q"),
     "wan22_14b": ("wan_2.2_14b", "diffusion_model.blocks.0.self_attn.q"),
 }
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from drawn_images import draw
-from without_lorakit import numbers_of, run_script
+from without_lorakit import run_script
 
 from lorakit.cli.main import main
 from lorakit.files import sha256
@@ -22,7 +22,6 @@ from lorakit.recipe.resolve import resolve
 from lorakit.rehearse import standin
 from lorakit.runs.record import read_record
 from lorakit.trainers.kohya.locate import require
-from lorakit.weights.safetensors import read_header
 
 pytestmark = pytest.mark.real
 
@@ -116,9 +115,13 @@ def run(
 
 
 def lora(run: Run) -> dict[str, np.ndarray[Any, Any]]:
+    return tensors(run.output / "ball.safetensors")
+
+
+def tensors(path: Path) -> dict[str, np.ndarray[Any, Any]]:
     from safetensors.numpy import load_file
 
-    found: dict[str, np.ndarray[Any, Any]] = load_file(run.output / "ball.safetensors")
+    found: dict[str, np.ndarray[Any, Any]] = load_file(path)
     return found
 
 
@@ -257,6 +260,7 @@ def test_a_rehearsal_of_the_same_recipe_proves_the_machine_and_leaves_nothing(
     assert list((own_home / ".cache" / "lorakit" / "rehearsals").iterdir()) == []
 
 
+@pytest.mark.slow
 def test_an_exported_folder_trains_the_same_lora_without_lorakit(
     sd_scripts: Path, with_stand_ins: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -274,11 +278,16 @@ def test_an_exported_folder_trains_the_same_lora_without_lorakit(
     written = {path.name for path in (place / "output").iterdir()}
     assert written == {path.name for path in (folder / "output").iterdir()}
     assert len([*(place / "output/sample").glob("*.png")]) == 1
-    ours, theirs = (one / "output/ball.safetensors" for one in (folder, place))
-    assert read_header(theirs).tensors == read_header(ours).tensors
-    assert numbers_of(theirs) == numbers_of(ours)
+    ours, theirs = (tensors(one / "output/ball.safetensors") for one in (folder, place))
+    assert {name: one.shape for name, one in theirs.items()} == {
+        name: one.shape for name, one in ours.items()
+    }
+    # Two threads add up in an order of their own: the last digits differ. It has learnt 2e-3.
+    apart = {name: float(np.abs(theirs[name] - one).mean()) for name, one in ours.items()}
+    assert max(apart.values()) < 1e-5
 
 
+@pytest.mark.slow
 def test_the_judge_measures_what_sd_scripts_trained_and_measures_it_once(
     run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
