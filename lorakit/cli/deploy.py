@@ -18,7 +18,7 @@ from tempfile import TemporaryDirectory
 
 from lorakit.cli.terminal.arguments import A_RUN, Arguments, Parser
 from lorakit.cli.terminal.meant import trained_run
-from lorakit.deploy.ask import ask_to_draw
+from lorakit.deploy.ask import ask_to_draw, may_be_asked
 from lorakit.deploy.deliver import FOLDERS, Delivered, Parcel, deliver, lora_folder, pack, usage
 from lorakit.deploy.history import note_delivery, said_before
 from lorakit.deploy.workflow import Swap, new_workflow, swap_workflow, write_workflow
@@ -58,6 +58,8 @@ def run(args: Arguments) -> None:
     if not args.dir and FOLDERS[args.to]:
         hint = f"--dir FOLDER, where {args.to} is installed."
         raise RecipeError(f"--to {args.to} needs --dir.", hint=hint)
+    if args.check:
+        may_be_asked(args.to, args.check)
     done, said = None, ""
     with TemporaryDirectory(prefix="lorakit-") as folder:
         if args.dir:

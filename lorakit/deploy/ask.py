@@ -17,17 +17,21 @@ from lorakit.sheet.source import read_source
 SMALL = {"width": 64, "height": 64, "seed": 1, "steps": 1}
 
 
-def ask_to_draw(program: str, url: str, run_dir: Path, lora: Path) -> str:
-    """What was proven, as a sentence; raises where the LoRA is not seen or not loaded."""
+def may_be_asked(program: str, url: str) -> None:
+    """Raises where it never could; known before anything is copied."""
     if not url.startswith(("http://", "https://")):
         raise LorakitError(f"--check {url}: an address such as http://127.0.0.1:8188.")
+    if program not in {"a1111", "comfyui", "forge"}:
+        raise LorakitError(f"--check URL asks comfyui, a1111 and forge; {program} is not asked.")
+
+
+def ask_to_draw(program: str, url: str, run_dir: Path, lora: Path) -> str:
+    """What was proven, as a sentence; raises where the LoRA is not seen or not loaded."""
     source, address = read_source(run_dir), Address(url.rstrip("/"))
     job = {**asdict(source.plain), **SMALL}
-    if program in {"a1111", "forge"}:
+    if program != "comfyui":
         A1111(address, source, [lora]).draw(job, [(lora, 1.0)])
         return f"{address.url} loaded {lora.stem} and drew with it: it named its hash."
-    if program != "comfyui":
-        raise LorakitError(f"--check URL asks comfyui, a1111 and forge; {program} is not asked.")
     ComfyUI(address, None, source, [lora]).draw(job, [(lora, 1.0)])
     return (
         f"{address.url} drew with {lora.name}. Keys that it could not place it names in its own"

@@ -5,7 +5,7 @@ that it does not read is converted, and what it would pass over ("lora key not l
 from pathlib import Path
 
 from lorakit import tomllib
-from lorakit.errors import few
+from lorakit.errors import counted, few
 from lorakit.weights.forms import groups_of
 from lorakit.weights.keys import MODEL, UNETS, LoraFile, read_lora
 from lorakit.weights.rewrite import HEADS, convert, home_of
@@ -36,7 +36,7 @@ def told_of_keys(program: str, lora: Path, base: Path) -> str:
     lost += [*_homeless(file, base), *file.others]
     if lost:
         return f"{title} will pass over {len(lost)} (lora key not loaded): {few(lost, 3)}."
-    return f"{title} reads all {count} modules, in {file.form}'s form."
+    return f"{title} reads all of it: {counted(count, 'module')}, in {file.form}'s form."
 
 
 def _forms(program: str, family: str) -> tuple[str, ...]:

@@ -105,6 +105,28 @@ def test_what_fails_after_the_copy_says_that_the_copy_is_there_and_what_takes_it
     assert list((project / "comfy/models/loras").iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("program", "url", "said"),
+    [
+        ("comfyui", "file:///etc/passwd", "--check file:///etc/passwd: an address such as"),
+        ("swarmui", "http://127.0.0.1:9", "swarmui is not asked"),
+    ],
+)
+def test_a_check_that_cannot_be_is_refused_before_anything_is_copied(
+    run_dir: Path,
+    project: Path,
+    program: str,
+    url: str,
+    said: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (project / "ui").mkdir()
+    words = ["deploy", run_dir.name, "--to", program, "--dir", "ui", "--check", url]
+    assert main(words) == 1
+    assert said in capsys.readouterr().err
+    assert list((project / "ui").rglob("*.safetensors")) == []
+
+
 def test_a_lora_that_was_cut_or_changed_does_not_leave(
     run_dir: Path, project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

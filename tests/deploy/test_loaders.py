@@ -68,7 +68,7 @@ def test_a_kind_that_is_not_read_and_a_layer_that_the_base_lacks_are_named(tmp_p
     loha = save(tmp_path / "h.safetensors", hada, {"ss_base_model_version": "sdxl_base_v1-0"})
     told = told_of_keys("diffusers", loha, tmp_path)
     assert told.startswith("diffusers will pass over 1 (lora key not loaded): input_blocks")
-    assert "reads all 1 modules" in told_of_keys("comfyui", loha, tmp_path)
+    assert "reads all of it: 1 module, in" in told_of_keys("comfyui", loha, tmp_path)
     base = {"model.diffusion_model.input_blocks.4.1.proj_in.weight": np.zeros((1, 1), np.float32)}
     other = save(tmp_path / "base.safetensors", base)
     told = told_of_keys("comfyui", kohya_unet(tmp_path / "k.safetensors", "sdxl"), other)
@@ -105,7 +105,7 @@ def test_deploy_converts_once_says_so_and_takes_it_back(
     assert main(words) == 0
     told = capsys.readouterr()
     assert "converted to kohya's form, delta-W equal to" in told.err
-    assert "reads all 3 modules, in kohya's form" in told.err
+    assert "reads all of it: 3 modules, in kohya's form" in told.err
     assert read_lora(folder / "fox.safetensors").form == "kohya"
     assert (folder / "fox.json").is_file() == (program != "comfyui")
     assert main(words) == 0
