@@ -30,6 +30,17 @@ def test_every_relative_link_in_the_documents_leads_somewhere() -> None:
             assert (page.parent / target).exists(), f"{page.name}: {target}"
 
 
+def test_every_file_of_ours_that_the_documents_name_is_there() -> None:
+    named = r"`((?:lorakit|tests|tools|presets|recipes|docs)/[\w./-]+)`"
+    gone = [
+        f"{page.name}: {path}"
+        for page in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")]
+        for path in re.findall(named, page.read_text(encoding="utf-8"))
+        if "NAME" not in path and not (ROOT / path).exists()
+    ]
+    assert not gone
+
+
 def test_prose_keeps_to_a_hundred_columns() -> None:
     """Tables, headings, pictures and what stands in fences aside; a name that long may stand."""
     wide = []
