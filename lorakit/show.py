@@ -1,6 +1,7 @@
 """How results reach the user: tables and JSON on stdout, everything else on stderr; plain text."""
 
 import contextlib
+import errno
 import json
 import os
 import re
@@ -8,7 +9,7 @@ import shlex
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from lorakit.errors import Fault, LorakitError
 from lorakit.private import without_user, words_shown
@@ -19,9 +20,18 @@ CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u206
 
 def say(*lines: str) -> None:
     """For the user, not data: stderr. A closed terminal hears nothing, and the work goes on."""
-    with contextlib.suppress(OSError):
+    try:
         for line in lines:
             print(harmless(without_user(line)), file=sys.stderr, flush=True)
+    except OSError as error:
+        if error.errno in {errno.EIO, errno.EPIPE}:
+            hush(sys.stderr)
+
+
+def hush(stream: TextIO) -> None:
+    """Nobody reads on. What a bar's thread still leaves there would be exit code 120."""
+    with contextlib.suppress(OSError):  # no file is behind it
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def print_text(*words: object, sep: str = " ", end: str = "\n", flush: bool = False) -> None:

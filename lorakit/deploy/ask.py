@@ -33,7 +33,5 @@ def ask_to_draw(program: str, url: str, run_dir: Path, lora: Path) -> str:
         A1111(address, source, [lora]).draw(job, [(lora, 1.0)])
         return f"{address.url} loaded {lora.stem} and drew with it: it named its hash."
     ComfyUI(address, None, source, [lora]).draw(job, [(lora, 1.0)])
-    return (
-        f"{address.url} drew with {lora.name}. Keys that it could not place it names in its own"
-        " terminal only: lora key not loaded."
-    )
+    keys = "Keys that it could not place it names in its own terminal only: lora key not loaded."
+    return f"{address.url} drew with {lora.name}. {keys}"

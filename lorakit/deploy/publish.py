@@ -74,9 +74,8 @@ def prepare_publication(
         lock=_lock(record),
         notice=notice,
     )
-    return Publication(
-        without_user(re.sub(r"\n{3,}", "\n\n", card.replace(" None |", " |"))), files, tuple(notes)
-    )
+    text = re.sub(r"\n{3,}", "\n\n", card.replace(" None |", " |"))
+    return Publication(without_user(text), files, tuple(notes))
 
 
 def write_folder(made: Publication, target: Path) -> None:

@@ -204,9 +204,8 @@ def read_overrides(sets: Sequence[str]) -> tuple[list[Override], list[Fault]]:
 
 def read_key(text: str) -> tuple[str, ...]:
     """The parts between the dots; a part that holds dots itself may be quoted, as in TOML."""
-    return tuple(
-        part.strip().strip('"') for part in re.split(r"""\.(?=(?:[^"]*"[^"]*")*[^"]*$)""", text)
-    )
+    parts = re.split(r"""\.(?=(?:[^"]*"[^"]*")*[^"]*$)""", text)
+    return tuple(part.strip().strip('"') for part in parts)
 
 
 def read_value(raw: str) -> Any:

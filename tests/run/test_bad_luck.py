@@ -39,6 +39,20 @@ with screen() as teller:
     outcome = train(pickle.load(open(sys.argv[1], 'rb')), emit=teller)
 sys.exit(say_outcome(outcome))
 """
+UNSAID = """import os, signal, sys, time
+signal.signal(signal.SIGHUP, signal.SIG_IGN)
+from lorakit.cli.terminal.screen import Bar
+from lorakit.show import say
+bar = Bar()
+os.write(1, b"ready")
+try:
+    while os.write(1, b"."):
+        time.sleep(0.01)
+except OSError:  # it is closed
+    say("a line that nobody hears")
+sys.stderr.write("half a line")
+sys.exit(7)
+"""
 LORAKIT = "import pickle, sys; from lorakit.run.train import train; print(train(pickle.load(open(sys.argv[1], 'rb'))).state)"
 
 
@@ -255,6 +269,19 @@ def test_a_closed_terminal_ends_the_run_in_good_order(make_plan: Any, tmp_path: 
     assert (record.state, record.outcome.asked_by) == ("interrupted", signal.SIGHUP)
     assert (plan.run_dir / "report.html").is_file()
     assert members(leader(plan)) == []
+
+
+def test_what_a_bar_leaves_unsaid_on_a_closed_terminal_changes_no_exit_code() -> None:
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.environ["TERM"] = "xterm"
+        os.execv(sys.executable, [sys.executable, "-c", UNSAID])
+    seen = b""
+    while b"ready" not in seen:
+        seen += os.read(terminal, 4096)
+    os.close(terminal)
+    _, status = os.waitpid(pid, 0)
+    assert os.waitstatus_to_exitcode(status) == 7
 
 
 def test_sleep_of_the_whole_machine_changes_nothing(make_plan: Any, start: Any) -> None:

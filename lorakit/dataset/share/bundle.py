@@ -99,9 +99,8 @@ def make_bundle(
         raise RecipeError(f"{root}: nothing to bundle.", hint=hint)
     with into_place(out) as beside:
         with beside.open("wb") as stream:
-            manifest = write_bundle(
-                stream, root.name, {**dict(files), **dict(sorted(beside_it.items()))}
-            )
+            inside = {**dict(files), **dict(sorted(beside_it.items()))}
+            manifest = write_bundle(stream, root.name, inside)
         beside.chmod(0o644)
     return manifest
 
