@@ -17,7 +17,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from lorakit.cli.terminal.arguments import A_RUN, Arguments, Parser
-from lorakit.cli.terminal.meant import trained_run
+from lorakit.cli.terminal.meant import lora_at, trained_run
 from lorakit.deploy.ask import ask_to_draw, may_be_asked
 from lorakit.deploy.deliver import FOLDERS, Delivered, Parcel, deliver, lora_folder, pack, usage
 from lorakit.deploy.history import note_delivery, said_before
@@ -42,7 +42,7 @@ def add_arguments(parser: Parser) -> None:
     about = "a ComfyUI workflow (API format), copied with this LoRA in it; new makes one"
     parser.path("--workflow", "FILE", about)
     about = "with --workflow new: a LoRA under it, such as inkstyle.safetensors:0.6; repeatable"
-    parser.many("--also", "FILE:S", about, type=lora)
+    parser.many("--also", "FILE:S", about, type=lora_at)
     parser.value("--old-trigger", "T", "with --workflow: the word to replace by the trigger")
     about = "with --workflow: which LoRA to replace, where it loads several"
     parser.value("--old-lora", "FILE", about)
@@ -103,7 +103,8 @@ def _workflow(parcel: Parcel, target: Path, args: Arguments) -> list[str]:
     if args.workflow == Path("new"):
         source = read_source(parcel.file.parent.parent)
         prompt = next(iter(parcel.prompts), f"{parcel.trigger}, portrait")
-        text = new_workflow(source, [*args.also, (target.name, parcel.strength)], prompt)
+        worn = [(name, 1.0 if by is None else by) for name, by in args.also]
+        text = new_workflow(source, [*worn, (target.name, parcel.strength)], prompt)
         return [write_workflow(text, source.run_dir / f"workflow-{parcel.name}.json")]
     if not args.workflow:
         return []
@@ -111,11 +112,6 @@ def _workflow(parcel: Parcel, target: Path, args: Arguments) -> list[str]:
     copy = args.workflow.with_name(f"{args.workflow.stem}-{parcel.name}.json")
     text, changes = swap_workflow(args.workflow, swap)
     return [*changes, write_workflow(text, copy)]
-
-
-def lora(text: str) -> tuple[str, float]:
-    name, _, strength = text.partition(":")
-    return name, float(strength or 1)
 
 
 def _delivered(run_dir: Path, parcel: Parcel, args: Arguments) -> Delivered:

@@ -14,7 +14,6 @@ Pictures are kept in the run's folder: a second sheet draws only what is new. Of
 exported or saved, only prompt, seed and LoRA are changed.
 """
 
-import re
 import sys
 from collections.abc import Iterable
 from functools import partial
@@ -22,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from lorakit.cli.terminal.arguments import Arguments, Parser
-from lorakit.cli.terminal.meant import trained_run
+from lorakit.cli.terminal.meant import lora_at, trained_run
 from lorakit.cli.terminal.next_step import next_for_run, say_next
 from lorakit.cli.terminal.screen import counting
 from lorakit.errors import LorakitError
@@ -76,7 +75,6 @@ def run(args: Arguments) -> None:
             cells=_listed(run_dir) if args.judged else (),
             others=tuple(_others(args.also)),
         )
-        told = (lambda _line: None) if args.json else say
         with counting("drawing") as progress:
             sheet = make_sheet(
                 run_dir,
@@ -84,7 +82,7 @@ def run(args: Arguments) -> None:
                 out=out,
                 elsewhere=_artist(args),
                 python=args.python,
-                say=told,
+                say=(lambda _line: None) if args.json else say,
                 progress=progress,
             )
     page = out.with_suffix(".html")
@@ -128,8 +126,7 @@ def _artist(args: Arguments) -> Any:
 def _others(words: Iterable[str]) -> Iterable[tuple[Path, float]]:
     """A file, or of a run what was noted, else its last; and a strength."""
     for word in words:
-        match = re.fullmatch(r"(.+?)(?::(-?\d*\.?\d+))?", word)
-        name, said = match.groups() if match else (word, None)
+        name, said = lora_at(word)
         file, strength = at_home(Path(name)).absolute(), 1.0
         if file.suffix != ".safetensors":
             run_dir = stage_of(trained_run(name))
@@ -138,7 +135,7 @@ def _others(words: Iterable[str]) -> Iterable[tuple[Path, float]]:
             file, strength = record.output_dir(run_dir) / chosen, notes.strength or strength
         if not file.is_file():
             raise LorakitError(f"--also {word}: there is no {file}.")
-        yield file, float(said or strength)
+        yield file, strength if said is None else said
 
 
 def _listed(run_dir: Path) -> tuple[tuple[str, float], ...]:
@@ -156,10 +153,10 @@ def strengths_of(text: str) -> tuple[float, ...]:
     try:
         strengths = tuple(float(part) for part in text.split(",") if part.strip())
     except ValueError:
-        what = "numbers with commas between, such as 0.6,0.8,1.0."
-        raise LorakitError(f"--strengths {text}: {what}") from None
+        strengths = ()
     if not strengths:
-        raise LorakitError("--strengths: at least one number.")
+        what = "numbers with commas between, such as 0.6,0.8,1.0."
+        raise LorakitError(f"--strengths {text}: {what}")
     return strengths
 
 

@@ -209,11 +209,9 @@ def lay_out(
             jobs += own
         loras = [(str(lora), strength) for lora, strength in column.worn]
         wanted.append({"loras": loras, "pictures": jobs})
-    first, last_seed = rows[0], source.seed + seeds - 1
-    footer = (
-        f"{first.width} x {first.height}, {first.steps} steps, scale {first.scale:g}, seeds"
-        f" {source.seed} to {last_seed}"
-    )
+    first, seeded = rows[0], f"seeds {source.seed} to {source.seed + seeds - 1}"
+    drawn = f"{first.width} x {first.height}, {first.steps} steps, scale {first.scale:g}"
+    footer = f"{drawn}, {seeded}"
     if others := columns[-1].others:
         footer += f", with {_beside(others)}"
     prompts = tuple(row.prompt for row in rows)

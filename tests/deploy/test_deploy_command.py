@@ -127,6 +127,18 @@ def test_a_check_that_cannot_be_is_refused_before_anything_is_copied(
     assert list((project / "ui").rglob("*.safetensors")) == []
 
 
+def test_a_strength_that_is_no_number_is_named_before_anything_is_copied(
+    run_dir: Path, project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (project / "ui").mkdir()
+    words = ["--to", "comfyui", "--dir", "ui", "--workflow", "new", "--also", "ink:abc"]
+    assert main(["deploy", run_dir.name, *words]) == 1
+    assert "--also ink:abc: 'abc' is no strength. Such as inkstyle:0.7." in " ".join(
+        capsys.readouterr().err.split()
+    )
+    assert list((project / "ui").rglob("*.safetensors")) == []
+
+
 def test_a_lora_that_was_cut_or_changed_does_not_leave(
     run_dir: Path, project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

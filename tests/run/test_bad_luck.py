@@ -250,21 +250,25 @@ def test_a_signal_to_a_lorakit_of_its_own_leaves_no_process(
     assert members(leader(plan)) == []
 
 
+def closed_on(word: bytes, *program: str) -> int:
+    """The exit code of a program whose terminal is closed as soon as the word is on it."""
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.environ["TERM"] = "xterm"
+        os.execv(sys.executable, [sys.executable, "-c", *program])
+    seen = b""
+    while word not in seen:
+        seen += os.read(terminal, 4096)
+    os.close(terminal)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
 def test_a_closed_terminal_ends_the_run_in_good_order(make_plan: Any, tmp_path: Path) -> None:
     """A pseudo-terminal with the bar on it, closed as a window is: lorakit is told by SIGHUP and every write to it fails."""
     plan = make_plan(steps=400, pause=0.05)
     copyreg.pickle(MappingProxyType, lambda mapping: (MappingProxyType, (dict(mapping),)))
     (tmp_path / "plan.pickle").write_bytes(pickle.dumps(plan))
-    pid, terminal = pty.fork()
-    if pid == 0:
-        os.environ["TERM"] = "xterm"
-        os.execv(sys.executable, [sys.executable, "-c", ON_SCREEN, str(tmp_path / "plan.pickle")])
-    seen = b""
-    while b"loss" not in seen:
-        seen += os.read(terminal, 4096)
-    os.close(terminal)
-    _, status = os.waitpid(pid, 0)
-    assert os.waitstatus_to_exitcode(status) == 130
+    assert closed_on(b"loss", ON_SCREEN, str(tmp_path / "plan.pickle")) == 130
     record = read_record(plan.run_dir)
     assert (record.state, record.outcome.asked_by) == ("interrupted", signal.SIGHUP)
     assert (plan.run_dir / "report.html").is_file()
@@ -272,16 +276,7 @@ def test_a_closed_terminal_ends_the_run_in_good_order(make_plan: Any, tmp_path: 
 
 
 def test_what_a_bar_leaves_unsaid_on_a_closed_terminal_changes_no_exit_code() -> None:
-    pid, terminal = pty.fork()
-    if pid == 0:
-        os.environ["TERM"] = "xterm"
-        os.execv(sys.executable, [sys.executable, "-c", UNSAID])
-    seen = b""
-    while b"ready" not in seen:
-        seen += os.read(terminal, 4096)
-    os.close(terminal)
-    _, status = os.waitpid(pid, 0)
-    assert os.waitstatus_to_exitcode(status) == 7
+    assert closed_on(b"ready", UNSAID) == 7
 
 
 def test_sleep_of_the_whole_machine_changes_nothing(make_plan: Any, start: Any) -> None:

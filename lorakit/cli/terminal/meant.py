@@ -1,5 +1,6 @@
 """Which recipe and which run somebody means. Not a command itself."""
 
+import re
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,6 +24,14 @@ def trained_run(word: str) -> Path:
         short = "/".join(found.parts[-2:])
         say(f"{short}: the newest run with a LoRA; {newest.name} has none yet.")
     return found
+
+
+def lora_at(text: str) -> tuple[str, float | None]:
+    """`inkstyle:0.7`: a run or a file, and the strength where one is said."""
+    name, colon, said = text.rpartition(":")
+    if colon and not re.fullmatch(r"-?\d*\.?\d+", said):
+        raise RecipeError(f"--also {text}: {said!r} is no strength.", hint="Such as inkstyle:0.7.")
+    return (name, float(said)) if colon else (text, None)
 
 
 def read(args: Arguments) -> "tuple[Resolved, tuple[Fault, ...]]":
