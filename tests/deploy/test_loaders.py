@@ -168,6 +168,3 @@ def test_deploy_writes_the_new_workflow_beside_the_run_and_names_what_the_run_as
     assert [one for one in names if one] == ["ink.safetensors", "fox.safetensors"]
     assert main(words) == 1
     assert "exists and is another workflow" in capsys.readouterr().err
-    with pytest.raises(SystemExit):
-        main([*words, "--also", "ink.safetensors:much"])
-    assert "--also: invalid lora value: 'ink.safetensors:much'" in capsys.readouterr().err
