@@ -17,7 +17,7 @@ from lorakit.pictures.pool import WorkerDied, spread
 if TYPE_CHECKING:
     from PIL import Image
 
-VERSION = 4  # of what a look holds; a change forgets all earlier ones
+VERSION = 5  # of what a look holds; a change forgets all earlier ones
 JPEG_50 = 3688  # the sum of the luminance table that everybody scales
 USUAL = vars(Look())  # what an unremarkable picture shows is not stored
 
@@ -33,6 +33,8 @@ def look(path: Path) -> Look:
 
 
 def _decoded(path: Path) -> Look:
+    import numpy as np
+
     from lorakit.dataset.check.measures import WORKING_SIDE, border, is_grey, measure
 
     with opened(path) as image:
@@ -44,6 +46,7 @@ def _decoded(path: Path) -> Look:
             image.draft(image.mode, (wide, high))
         image.load()
         small = _small(image)
+        pixels = np.asarray(small)
         turn, odd_exif = orientation(image)
         # phones hide a second picture in their JPEGs
         several = not is_jpeg and bool(getattr(image, "is_animated", False))
@@ -58,9 +61,9 @@ def _decoded(path: Path) -> Look:
             odd_exif=odd_exif,
             animated=several,
             transparent=is_transparent(image),
-            grey=is_grey(small),
+            grey=is_grey(pixels),
             profile=_profile(image),
-            border=border(small),
+            border=border(pixels),
             jpeg=_jpeg_quality(image) if is_jpeg else 100,
         )
 

@@ -63,24 +63,22 @@ def measure(image: Image.Image) -> Look:
 
 def dhash(image: Image.Image) -> int:
     """64 bits, one per neighbour in a 9x8 thumbnail: survives scaling, not cropping."""
-    small = np.asarray(image.convert("L").resize((9, 8), Image.Resampling.BOX))
+    grey = image if image.mode == "L" else image.convert("L")
+    small = np.asarray(grey.resize((9, 8), Image.Resampling.BOX))
     return int.from_bytes(np.packbits(small[:, 1:] > small[:, :-1]).tobytes(), "big")
 
 
-def is_grey(image: Image.Image) -> bool:
+def is_grey(pixels: Pixels) -> bool:
     """Hardly a pixel where a channel is far off the mean of all three."""
-    size = (max(1, image.width // 4), max(1, image.height // 4))
-    pixels = np.asarray(image.resize(size, Image.Resampling.NEAREST)).astype(np.int16)
-    red, green, blue = pixels.reshape(-1, 3).T
+    red, green, blue = pixels[::4, ::4].reshape(-1, 3).T
     spread = np.maximum(np.maximum(red, green), blue) - np.minimum(np.minimum(red, green), blue)
     return bool(np.count_nonzero(spread > 10) < 0.002 * spread.size)
 
 
-def border(image: Image.Image) -> str:
+def border(pixels: Pixels) -> str:
     """Edges with a band of one colour: letterboxes, frames, caption strips."""
-    if min(image.size) < 80:
+    if min(pixels.shape[:2]) < 80:
         return ""
-    pixels: Pixels = np.asarray(image)
     across, down = pixels[:, ::2], pixels[::2].swapaxes(0, 1)
     sides = (across, across[::-1], down, down[::-1])
     return ", ".join(edge for edge, lines in zip(EDGES, sides, strict=True) if _is_framed(lines))
@@ -88,9 +86,9 @@ def border(image: Image.Image) -> str:
 
 def _is_framed(lines: Pixels) -> bool:
     """The first fortieth of the lines holds one colour, and some later line does not."""
-    colour = lines[0].mean(axis=0)
-    if np.abs(lines[0] - colour).max() >= FAR:
+    if int(lines[0, :, 1].max()) - int(lines[0, :, 1].min()) >= 2 * FAR:
         return False  # most pictures: nothing more is looked at
+    colour = lines[0].mean(axis=0)
     off = np.abs(lines[: max(2, -(-len(lines) // 40))] - colour)
     plain = off.max() < FAR and off.mean() < 1.5
     return bool(plain and np.abs(lines[::8] - colour).max() >= FAR)
@@ -119,12 +117,14 @@ def near_pairs(hashes: Sequence[int], *, within: int = 5) -> list[tuple[int, int
 
 
 def _near(values: Hashes, group: Places, within: int) -> Iterator[tuple[tuple[int, int], int]]:
-    for place, first in enumerate(group[:-1]):
-        others = group[place + 1 :]
-        differing = (values[others] ^ values[first]).view(np.uint8).reshape(-1, 8)
-        distances = np.unpackbits(differing, axis=1).sum(axis=1)
-        for at in np.flatnonzero(distances <= within):
-            yield (int(first), int(others[at])), int(distances[at])
+    rows = 1 + 50_000 // len(group)  # against all others at once, and no more memory than that
+    for start in range(0, len(group) - 1, rows):
+        differing = values[group[start : start + rows], None] ^ values[group]
+        bits = np.unpackbits(differing.view(np.uint8).reshape(*differing.shape, 8), axis=2)
+        distances = bits.sum(axis=2, dtype=np.uint8)
+        for i, j in np.argwhere(distances <= within).tolist():
+            if start + i < j:
+                yield (int(group[start + i]), int(group[j])), int(distances[i, j])
 
 
 def scores(look: Look, *, nearest: int = 64) -> dict[str, float]:
@@ -170,7 +170,7 @@ def _texture(bands: Bands) -> tuple[float, float]:
     across = bands[:, 1:-1, :-2] - 2 * bands[:, 1:-1, 1:-1] + bands[:, 1:-1, 2:]
     down = bands[:, :-2] - 2 * bands[:, 1:-1] + bands[:, 2:]
     edges = (across + down[:, :, 1:-1]).astype(np.float32).ravel()
-    sharpness = float(np.square(edges).mean() - edges.mean() ** 2)
+    sharpness = float(edges @ edges / edges.size - (edges.sum() / edges.size) ** 2)
     wide = (bands.shape[2] - 2) // 16
     if bands.shape[1] < 18 or wide < 2:
         return sharpness, 0.0
@@ -203,8 +203,10 @@ def _band(lines: Light) -> float:
     """The share of the lines, from the first on, that the longest such band takes."""
     count = len(lines)
     first = lines[: max(1, count // 100)]
-    colour = int(np.sort(first, axis=None)[first.size // 2])
-    if count < 64 or _plain(first, colour) < PLAIN:
+    shades = np.sort(first, axis=None)
+    colour = int(shades[first.size // 2])
+    low, high = shades.searchsorted((colour - NEAR, colour + NEAR + 1))
+    if count < 64 or high - low < PLAIN * first.size:
         return 0.0  # most pictures: nothing more is looked at
     steps = np.abs(np.diff(lines[: count // 2].astype(np.int16), axis=0)) > STEP
     for end in np.flatnonzero(steps.mean(axis=1) > PLAIN)[::-1]:
