@@ -23,19 +23,20 @@ from lorakit.show import print_text, say
 from lorakit.trainers.table import TRAINERS
 from lorakit.trainers.tokenizers import ensure
 
+ABLE = [name for name in TRAINERS if name in CHECKOUTS]
+
 
 def add_arguments(parser: Parser) -> None:
     parser.recipe()
-    parser.value("--to", "TRAINER", "whose files: kohya", required=True)
+    parser.value("--to", "TRAINER", f"whose files: {', '.join(ABLE)}", required=True)
     parser.path("-o --out", "DIR", "default: exports/NAME")
     parser.machine("--for", "DEVICE", "plan for another machine, as `lorakit plan --for`")
 
 
 def run(args: Arguments) -> None:
-    able = [name for name in TRAINERS if name in CHECKOUTS]
-    if args.to not in able:
-        what = f"lorakit cannot write what {args.to!r} reads; it can for {', '.join(able)}."
-        raise refused("--to", what, did_you_mean(args.to, able))
+    if args.to not in ABLE:
+        what = f"lorakit cannot write what {args.to!r} reads; it can for {', '.join(ABLE)}."
+        raise refused("--to", what, did_you_mean(args.to, ABLE))
     args.sets.append(f"trainer={args.to}")
     resolved, faults = read(args)
     out = args.out or resolved.root / "exports" / resolved.name

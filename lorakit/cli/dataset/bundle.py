@@ -1,10 +1,11 @@
-"""One deterministic zip of a dataset, and its verification on another machine. Of a recipe, the
-recipe itself, its lock, its presets and a script that puts them in place go along.
+"""One deterministic zip of a dataset, and its verification on another machine.
 
 lorakit dataset bundle recipes/maya.toml                 # maya.zip: same content, same bytes
 lorakit dataset bundle verify maya.zip                   # every byte read and compared
 lorakit dataset bundle verify maya.zip --unpack datasets/maya
 lorakit dataset bundle recipes/maya.toml --for-pod       # and what to paste on a rented machine
+
+Of a recipe, the recipe itself, its lock, its presets and a script that puts them in place go along.
 """
 
 import shlex

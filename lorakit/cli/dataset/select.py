@@ -39,7 +39,7 @@ def add_arguments(parser: Parser) -> None:
     parser.dataset()
     parser.number("--per-category", "N", "how many of each folder", required=True)
     about = "leave out what scores less; 30%%: the worst three tenths of each folder"
-    parser.value("--min-score", "S|P%%", about, default="0")
+    parser.value("--min-score", "SCORE", about, default="0")
     parser.flag("--diverse", "prefer unlike pictures to slightly better like ones")
     parser.many("--scores", "FILE", "your scores, or another model's; repeatable", type=Path)
     parser.path("--to", "DIR", "the new dataset (default: NAME-selected beside the old one)")

@@ -1,8 +1,9 @@
-"""Put recipes at the end of the queue. Each is planned first: what cannot start is refused now,
-not in the night.
+"""Put recipes at the end of the queue.
 
 lorakit queue add recipes/maya.toml recipes/finn.toml
 lorakit queue add recipes/maya.toml --set learning_rate=5e-5
+
+Each is planned first: what cannot start is refused now, not in the night.
 """
 
 from lorakit.cli.terminal.arguments import Arguments, Parser
