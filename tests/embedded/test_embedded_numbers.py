@@ -498,3 +498,19 @@ def test_the_trainer_imports_neither_torchs_compiler_nor_the_large_libraries() -
     code = f"import sys, lorakit.embedded.training.loop; print([name for name in sys.modules if name in {big}])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]", done.stderr
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_turned_as_one_complex_product_are_the_bytes_of_four_real_ones(dtype: torch.dtype) -> None:
+    from lorakit.embedded.models.flux import rotate, rotation_of
+
+    rotation = rotation_of(torch.randint(0, 64, (24, 3)), (4, 6, 6))
+    x = torch.randn(2, 3, 24, 16).to(dtype).requires_grad_()
+    a, b = x.float().unflatten(-1, (-1, 2)).unbind(-1)
+    cos, sin = rotation.real, rotation.imag
+    by_hand = torch.stack([a * cos - b * sin, a * sin + b * cos], dim=-1).flatten(-2).to(dtype)
+    weight = torch.randn(2, 3, 24, 16)
+    wanted = torch.autograd.grad((by_hand * weight).sum(), x)[0]
+    ours = rotate(x, rotation)
+    assert torch.equal(ours, by_hand)
+    assert torch.equal(torch.autograd.grad((ours * weight).sum(), x)[0], wanted)
