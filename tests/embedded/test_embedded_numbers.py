@@ -501,7 +501,7 @@ def test_the_trainer_imports_neither_torchs_compiler_nor_the_large_libraries() -
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_turned_as_one_complex_product_are_the_bytes_of_four_real_ones(dtype: torch.dtype) -> None:
+def test_turned_as_one_complex_product_are_the_bytes_of_four_real_ones(dtype: Any) -> None:
     from lorakit.embedded.models.flux import rotate, rotation_of
 
     rotation = rotation_of(torch.randint(0, 64, (24, 3)), (4, 6, 6))
