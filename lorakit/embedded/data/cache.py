@@ -130,10 +130,9 @@ class Latents:
             noise = torch.randn(mean.shape, generator=torch.Generator().manual_seed(seed)).to(mean)
             latent = (mean + std * noise - self.base.vae_shift) * self.base.vae_scaling
             if not bool(latent.isfinite().all()):
-                raise TrainingFailed(
-                    f"{images[index].path}: the VAE gives numbers that are not finite.",
-                    hint="Set no_half_vae, use bf16, or a VAE made for half precision.",
-                )
+                what = f"{images[index].path}: the VAE gives numbers that are not finite."
+                hint = "Set no_half_vae, use bf16, or a VAE made for half precision."
+                raise TrainingFailed(what, hint=hint)
             latents.append(latent)
         return latents
 

@@ -27,10 +27,8 @@ def require(config: Mapping[str, Any], what: str) -> None:
         given = config.get(key, allowed[0])
         for one in given if isinstance(given, list) else [given]:
             if one not in allowed:
-                raise SetupError(
-                    f"{what}: {key} = {one!r} is not implemented by the embedded trainer.",
-                    hint='Use trainer = "kohya".',
-                )
+                said = f"{what}: {key} = {one!r} is not implemented by the embedded trainer."
+                raise SetupError(said, hint='Use trainer = "kohya".')
 
 
 class Network(nn.Module):
