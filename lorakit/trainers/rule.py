@@ -34,9 +34,7 @@ class Case(Options):
 
 @dataclass(frozen=True)
 class Rule:
-    """`wrong` says whether the case breaks it; `key` is the setting to blame. "{key}" and "{value}"
-    in the texts are that setting's.
-    """
+    """`wrong` says whether the case breaks it; `key` is the setting to blame, {value} its value."""
 
     name: str
     key: str
@@ -48,12 +46,8 @@ class Rule:
 
     def __call__(self, case: Case) -> Iterable[Fault]:
         if (not self.families or case.family in self.families) and self.wrong(case):
-            value = str(case.value(self.key))
-            what, hint = (
-                text.replace("{key}", self.key).replace("{value}", value)
-                for text in (self.what, self.hint)
-            )
-            yield case.fault(self.key, what, hint, self.name, self.severity)
+            what = self.what.replace("{value}", str(case.value(self.key)))
+            yield case.fault(self.key, what, self.hint, self.name, self.severity)
 
 
 # A rule, or what one table line cannot say: many settings, or a message that depends.
