@@ -107,9 +107,7 @@ class Trainer(ABC):
         """Hub ids that the script itself would fetch when it starts."""
         return []
 
-    def files(
-        self, options: Options, settings: Section, facts: DatasetFacts, /
-    ) -> tuple[dict[str, str], list[Fault]]:
+    def files(self, options: Options, settings: Section, facts: DatasetFacts, /) -> run_files.Texts:
         """The texts that the scripts read, by their names in the run's folder; `settings` as it
         gets them. What cannot be said in their format is a fault.
         """

@@ -55,9 +55,7 @@ PROMPT = {
 }
 
 
-def files(
-    options: Options, _settings: Section, facts: DatasetFacts
-) -> tuple[dict[str, str], list[Fault]]:
+def files(options: Options, _settings: Section, facts: DatasetFacts) -> run_files.Texts:
     faults = [*GRAMMAR.faults(options, facts), *_unread(options, facts)]
     config = configuration(options, facts, faults)
     for place, what in replaced(config):
