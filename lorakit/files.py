@@ -133,7 +133,7 @@ def hidden_file(path: Path) -> Path:
 def owner_mark() -> str:
     """This process, as the name of a temporary file says it."""
     pid = os.getpid()
-    return f"{pid}-{_started(pid) or 0}-{_machine()}"
+    return f"{pid}-{start_ticks(pid) or 0}-{_machine()}"
 
 
 def sweep(found: Iterable[Path], *, own: bool = False) -> None:
@@ -161,7 +161,7 @@ def _ownerless(path: Path, mark: str) -> bool:
     pid, started, machine = mark.split("-")
     if machine != _machine():
         return time.time() - path.lstat().st_mtime > ABANDONED_S
-    now = _started(int(pid))
+    now = start_ticks(int(pid))
     if now is None:  # no /proc here, or no such process
         with suppress(ProcessLookupError, OverflowError):
             os.kill(int(pid), 0)
@@ -170,8 +170,8 @@ def _ownerless(path: Path, mark: str) -> bool:
     return now != started
 
 
-def _started(pid: int) -> str | None:
-    """In the kernel's ticks; None where there is no such process, or nobody who tells."""
+def start_ticks(pid: int) -> str | None:
+    """In the kernel's ticks; "ended" of a zombie; None where no such process is, or no /proc."""
     try:
         words = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
     except OSError:

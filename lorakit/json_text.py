@@ -1,6 +1,7 @@
 """JSON that a person may have edited: not too large, not too deep, its faults named."""
 
 import json
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,18 @@ def table(path: Path) -> dict[str, Any]:
     except Unreadable:
         return {}
     return data if isinstance(data, dict) else {}
+
+
+def leaves(data: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Every value with its dotted place; a list of plain values is one, an empty table none."""
+    if isinstance(data, Mapping):
+        for key, value in data.items():
+            yield from leaves(value, f"{path}.{key}" if path else str(key))
+    elif isinstance(data, list) and any(isinstance(one, (Mapping, list)) for one in data):
+        for number, value in enumerate(data):
+            yield from leaves(value, f"{path}.{number}" if path else str(number))
+    else:
+        yield path, data
 
 
 def deeper(data: Any, limit: int = DEEPEST) -> bool:

@@ -22,10 +22,6 @@ class Gpu:
     capability: float = 0.0  # CUDA's compute capability; 0: not known
     sky: str = field(default="", compare=False)  # SkyPilot's name of it
 
-    @property
-    def lacks_bf16(self) -> bool:
-        return 0 < self.capability < 8
-
 
 SIZES = "cuda:24 (GB), cuda:24x2 (cards), mps, mps:64 or cpu"
 

@@ -14,6 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lorakit.files import start_ticks
 from lorakit.proc import ask
 from lorakit.typed_json import Part
 
@@ -56,11 +57,14 @@ class Member:
 
 def start_time(pid: int) -> str | None:
     """A text to compare; None where no such process lives (zombies have ended)."""
+    if LINUX:  # ticks since the boot, which no change of the clock moves
+        ticks = start_ticks(pid)
+        return None if ticks == "ended" else ticks
     import psutil
 
     with suppress(psutil.Error):
         process = psutil.Process(pid)
-        return None if _ended(process) else _started(process)
+        return None if _ended(process) else repr(process.create_time())
     return None
 
 
@@ -111,16 +115,6 @@ def _belongs(process: "Process", leader: Identity, *, reused: bool) -> bool:
 
 def _ended(process: "Process") -> bool:
     return process.status() in {"zombie", "dead"}
-
-
-def _started(process: "Process") -> str:
-    """On Linux the kernel's ticks since the boot, which no change of the clock moves."""
-    import psutil
-
-    if not LINUX:
-        return repr(process.create_time())
-    since_boot = process.create_time() - psutil.boot_time()
-    return str(round(since_boot * os.sysconf("SC_CLK_TCK")))
 
 
 def end_with_parent() -> None:

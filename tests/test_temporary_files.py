@@ -31,7 +31,7 @@ def test_only_what_the_dead_have_left_is_swept(tmp_path: Path) -> None:
     ours, dead = hidden_file(tmp_path / "a.txt"), left_by_another(tmp_path / "a.txt")
     alive = (
         tmp_path
-        / f".a.txt.{os.getppid()}-{files._started(os.getppid())}-{files._machine()}.abcdefgh.tmp"
+        / f".a.txt.{os.getppid()}-{files.start_ticks(os.getppid())}-{files._machine()}.abcdefgh.tmp"
     )
     reused = tmp_path / f".a.txt.{os.getppid()}-1-{files._machine()}.abcdefgh.tmp"
     foreign = tmp_path / ".a.txt.1-1-00000000.abcdefgh.tmp"

@@ -24,9 +24,9 @@ sys.path.insert(0, str(HERE))
 from lorakit import tomllib  # noqa: E402  (the tool runs from a plain checkout of ours)
 from lorakit.errors import LorakitError  # noqa: E402
 from lorakit.exchange.read import read_thing  # noqa: E402
-from lorakit.exchange.said import leaves  # noqa: E402
 from lorakit.exchange.take import take_over  # noqa: E402
 from lorakit.families import FAMILIES  # noqa: E402
+from lorakit.json_text import leaves  # noqa: E402
 from lorakit.recipe.resolve import resolve  # noqa: E402
 
 

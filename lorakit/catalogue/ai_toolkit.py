@@ -60,8 +60,8 @@ def lookups(checkout: Path) -> Iterator[tuple[str, str, dict[str, Any]]]:
         seen: dict[str, dict[str, Any]] = {}
         for node in ast.walk(one):
             value: Any = getattr(node, "value", None)
-            value = value.args[0] if _is_cast(value) else value
-            if isinstance(node, (ast.Assign, ast.AnnAssign)) and _is_lookup(value):
+            value = value.args[0] if _calls(value, *_TYPES) else value
+            if isinstance(node, (ast.Assign, ast.AnnAssign)) and _calls(value, "kwargs.get"):
                 name, *default = value.args
                 said = ast.unparse(node.annotation) if isinstance(node, ast.AnnAssign) else ""
                 other = ast.unparse(default[0]).removeprefix("self.") if default else ""
@@ -69,12 +69,8 @@ def lookups(checkout: Path) -> Iterator[tuple[str, str, dict[str, Any]]]:
                 yield place, name.value, entry
 
 
-def _is_cast(node: Any) -> bool:
-    return isinstance(node, ast.Call) and ast.unparse(node.func) in _TYPES and bool(node.args)
-
-
-def _is_lookup(node: Any) -> bool:
-    return isinstance(node, ast.Call) and ast.unparse(node.func) == "kwargs.get"
+def _calls(node: Any, *names: str) -> bool:
+    return isinstance(node, ast.Call) and ast.unparse(node.func) in names and bool(node.args)
 
 
 def _entry(annotation: str, default: list[ast.expr]) -> dict[str, Any]:

@@ -22,9 +22,9 @@ from lorakit.dataset.build.sources import AlbumPart, lying_album
 from lorakit.dataset.captions.tokens import common_word
 from lorakit.errors import Fault, raise_on_errors
 from lorakit.files import below, write_atomic, write_or_refuse
+from lorakit.portable import name_problem, trigger_problem
 from lorakit.recipe import presets
 from lorakit.recipe.model import Resolved
-from lorakit.recipe.names import name_problem, trigger_problem
 from lorakit.recipe.new_recipe import BESIDE, recipe_like, recipe_text, schema_file
 from lorakit.recipe.presets import Preset
 from lorakit.recipe.resolve import resolve

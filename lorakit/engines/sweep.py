@@ -16,13 +16,13 @@ from lorakit.journal import now
 from lorakit.machine import Machine
 from lorakit.plan.make import faults_of, make_plans
 from lorakit.plan.model import Plan
+from lorakit.portable import name_problem
 from lorakit.private import is_private_set
 from lorakit.proof.lock import lock_of_all, lock_path, text_of
 from lorakit.recipe.checks import Checker
 from lorakit.recipe.document import KeyPath, read_document
 from lorakit.recipe.layers import read_key, read_value
 from lorakit.recipe.model import Resolved
-from lorakit.recipe.names import name_problem
 from lorakit.recipe.reading import place_of
 from lorakit.recipe.resolve import TOP_KEYS, resolve, root_of
 from lorakit.runs.find import info, run_dirs

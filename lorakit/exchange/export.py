@@ -11,8 +11,8 @@ from typing import Any
 from lorakit import tomllib
 from lorakit.catalogue.checkout import named_checkout
 from lorakit.config import CHECKOUTS
-from lorakit.exchange.said import leaves
 from lorakit.families import FAMILIES
+from lorakit.json_text import leaves
 from lorakit.plan.complete import posix
 from lorakit.plan.model import Plan
 from lorakit.private import HIDDEN

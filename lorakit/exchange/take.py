@@ -11,8 +11,8 @@ from lorakit.catalogue.options import Option
 from lorakit.errors import did_you_mean, refused
 from lorakit.exchange.said import Said, Theirs, number_in, options_of
 from lorakit.families import FAMILIES
+from lorakit.portable import name_problem, trigger_problem
 from lorakit.private import shown
-from lorakit.recipe.names import name_problem, trigger_problem
 from lorakit.recipe.schema import SECTIONS, WRITTEN_BY_US, words_of
 from lorakit.recipe.values import fit
 from lorakit.toml_text import document_text, value_text

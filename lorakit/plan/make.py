@@ -203,10 +203,11 @@ def make_plans(
         if plans and not stage.anew:
             source = f"stage {plans[-1].stage}"
             model["network_weights"] = Setting(str(final_file(plans[-1])), source)
+        plain = re.sub(r"[^\w.-]+", "-", stage.name)
         plan = make_plan(
             replace(resolved, stages=(), dataset=stage.dataset, train=stage.train, model=model),
             () if plans else recipe_faults,
-            run_dir=run_dir / stage_folder(number, stage.name),
+            run_dir=run_dir / f"{number}-{plain}",  # 1-faces: sorts as the stages run
             machine=machine,
         )
         if plans:  # the LoRA to start from will be there
@@ -224,12 +225,6 @@ def make_plans(
 
 def _without(plan: Plan, unwanted: Callable[[Fault], bool]) -> Plan:
     return replace(plan, faults=tuple(fault for fault in plan.faults if not unwanted(fault)))
-
-
-def stage_folder(number: int, name: str) -> str:
-    """1-faces: sorts as the stages run, whatever the name holds."""
-    plain = re.sub(r"[^\w.-]+", "-", name)
-    return f"{number}-{plain}"
 
 
 def final_file(plan: Plan) -> Path:

@@ -68,7 +68,7 @@ def run_faults(
         what = "only safetensors is saved; the others are pickled and carry no metadata."
         yield options.fault("save_model_as", what, "Remove it.", "pickle-out")
     card = machine.trains_on
-    if card.lacks_bf16 and options.precision == "bf16":
+    if 0 < card.capability < 8 and options.precision == "bf16":
         what = f"{card.name} has no bf16 of its own; it would be slow, or fail."
         hint = 'Set mixed_precision = "fp16".'
         yield options.fault("mixed_precision", what, hint, "card-bf16", "warning")

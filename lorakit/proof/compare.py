@@ -1,8 +1,10 @@
 """Two nested accounts, compared key by key. Pure."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+
+from lorakit.json_text import leaves
 
 # Options that a run's folder or its machine decides, not the recipe.
 LOCAL = frozenset(
@@ -32,17 +34,8 @@ class Difference:
         return f"{self.key}: {shown(self.before)} -> {shown(self.after)}"
 
 
-def flat(data: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """`{"a": {"b": 1}}` as ("a.b", 1). A list is one value."""
-    for key, value in data.items():
-        if isinstance(value, Mapping):
-            yield from flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
-
-
 def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[Difference]:
-    a, b = dict(flat(before)), dict(flat(after))
+    a, b = dict(leaves(before)), dict(leaves(after))
     return [
         Difference(key, a.get(key), b.get(key))
         for key in dict.fromkeys([*a, *b])

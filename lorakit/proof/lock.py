@@ -160,10 +160,8 @@ def text_of(lock: Mapping[str, Any]) -> str:
         f" --locked`. Not edited by hand.\n{document_text(lock)}"
     )
     if _plain(tomllib.loads(text)) != _plain(lock):
-        raise LorakitError(
-            "The lock does not read back as it was meant; it was not written.",
-            hint="Please report this recipe.",
-        )
+        what = "The lock does not read back as it was meant; it was not written."
+        raise LorakitError(what, hint="Please report this recipe.")
     return text
 
 
@@ -172,9 +170,8 @@ def read_lock(path: Path) -> Lock:
     try:
         data = tomllib.read(path)
     except Missing as error:
-        raise RecipeError(
-            f"{path}: there is no such lock.", hint=f"`lorakit lock RECIPE` makes {path.name}."
-        ) from error
+        what = f"{path}: there is no such lock."
+        raise RecipeError(what, hint=f"`lorakit lock RECIPE` makes {path.name}.") from error
     except Unreadable as error:
         raise RecipeError(f"{path}: cannot be read as a lock: {error.why}", hint=AGAIN) from error
     if wrong := next(_nonsense(data), ""):
@@ -240,10 +237,8 @@ def _explained(one: Difference) -> Difference:
 
 def _weight(path: Path, root: Path) -> Lock:
     if not path.exists():
-        raise RecipeError(
-            f"{path}: there is no such file, so it cannot be locked.",
-            hint="`lorakit plan` says which weights are missing.",
-        )
+        what = f"{path}: there is no such file, so it cannot be locked."
+        raise RecipeError(what, hint="`lorakit plan` says which weights are missing.")
     digest, size = path_digest(path)
     return {"path": _relative(path, root), "sha256": digest, "short": digest[:10], "bytes": size}
 

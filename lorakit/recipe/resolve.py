@@ -14,12 +14,12 @@ from typing import Any
 from lorakit.errors import Fault, RecipeError, did_you_mean
 from lorakit.families import FAMILIES
 from lorakit.files import at_home
+from lorakit.portable import name_problem, trigger_problem
 from lorakit.recipe import presets
 from lorakit.recipe.checks import Checker, known
 from lorakit.recipe.document import Document, read_document
 from lorakit.recipe.layers import Layer, Override, filled, merge, read_overrides
 from lorakit.recipe.model import Resolved, Stage
-from lorakit.recipe.names import name_problem, trigger_problem
 from lorakit.recipe.reading import layer_of, layers_of, sets_layer, stages_of, top_faults
 from lorakit.recipe.schema import TRAINERS
 from lorakit.recipe.subject import read_subject

@@ -76,10 +76,8 @@ def prepare(
     """The rehearsal's plan in `place`; raises with every fault that the real run would meet."""
     machine = machine or this_machine()
     if resolved.family not in standin.FAMILIES:
-        raise SetupError(
-            f"There are no stand-in weights for {resolved.family}, so it cannot be rehearsed.",
-            hint=f"There are some for {', '.join(standin.FAMILIES)}.",
-        )
+        what = f"There are no stand-in weights for {resolved.family}, so it cannot be rehearsed."
+        raise SetupError(what, hint=f"There are some for {', '.join(standin.FAMILIES)}.")
     resolved, replaced = possible_here(resolved, machine)
     real = make_plans(resolved, recipe_faults, run_dir=place / "as-written", machine=machine)[0]
     nothing = not real.dataset.image_count

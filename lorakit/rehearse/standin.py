@@ -65,10 +65,9 @@ def stand_in(name: str, say: Callable[[str], None] = lambda _: None) -> Path:
         tensors = file.tensors()
         need = 0 if file.hole else 2 * sum(math.prod(shape) for shape in tensors.values())
         if free_disk(path.parent) < need + (1 << 30):
-            raise SetupError(
-                f"{path.parent}: no room for a stand-in of {need / 1e9:.1f} GB.",
-                hint="Free some disk, or point XDG_CACHE_HOME at a larger one.",
-            )
+            what = f"{path.parent}: no room for a stand-in of {need / 1e9:.1f} GB."
+            hint = "Free some disk, or point XDG_CACHE_HOME at a larger one."
+            raise SetupError(what, hint=hint)
         say(f"Making a stand-in for {name} ({need / 1e9:.1f} GB, once) in {path.parent}")
         write(path, tensors, file.dtype, hole=file.hole)
     return path

@@ -162,7 +162,9 @@ def _verdict(ending: Ending, supervision: Supervision, fault: str) -> tuple[str,
     if (number := next(failed, None)) is not None:
         what = follower.commands[number].text
         return "failed", f"{numbered(follower.commands, number)} failed: {what}"
-    how = _how(ending)
+    how = f"exit code {ending.exit_code}"
+    if ending.signal is not None:
+        how = f"signal {ending.signal} ({signal.Signals(ending.signal).name})"
     if stopped == "orphan":
         text = f"the launcher ended ({how}) and left the trainer running; the trainer was ended"
         return "failed", text
@@ -175,12 +177,6 @@ def _verdict(ending: Ending, supervision: Supervision, fault: str) -> tuple[str,
     if clean:
         return "failed", f"the script ended with exit code 0, but {fault}"
     return "failed", f"the script ended with {how}" + (f"; {fault}" if ending.lora else "")
-
-
-def _how(ending: Ending) -> str:
-    if ending.signal is not None:
-        return f"signal {ending.signal} ({signal.Signals(ending.signal).name})"
-    return f"exit code {ending.exit_code}"
 
 
 def _how_it_ended(code: int | None, log: Path) -> tuple[int | None, int | None]:

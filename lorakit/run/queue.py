@@ -81,10 +81,8 @@ def remove(root: Path, numbers: Sequence[int]) -> list[Waiting]:
         known = {item.number: item for item in items}
         for number in numbers:
             if number not in known:
-                raise LorakitError(
-                    f"The queue has no number {number}.",
-                    hint="lorakit queue list shows the numbers.",
-                )
+                what = f"The queue has no number {number}."
+                raise LorakitError(what, hint="lorakit queue list shows the numbers.")
             if known[number].is_running:
                 raise LorakitError(f"Number {number} is running.", hint="lorakit stop ends it.")
         gone = [known[number] for number in numbers]
@@ -98,10 +96,8 @@ def move(root: Path, number: int, *, before: int = 0) -> list[Waiting]:
         waiting = {item.number: item for item in items if item.state == "waiting"}
         for asked in filter(None, (number, before)):
             if asked not in waiting:
-                raise LorakitError(
-                    f"Number {asked} does not wait in the queue.",
-                    hint="lorakit queue list shows what does.",
-                )
+                what = f"Number {asked} does not wait in the queue."
+                raise LorakitError(what, hint="lorakit queue list shows what does.")
         if number != before:
             items.remove(waiting[number])
             first = next((item for item in items if item.state == "waiting"), None)

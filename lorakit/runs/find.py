@@ -1,6 +1,5 @@
 """Which runs exist, and which one is meant: by name, date, path, or the latest. Reads only."""
 
-import os
 import re
 import time
 from collections.abc import Iterable, Iterator
@@ -15,6 +14,7 @@ from typing import Any, NamedTuple
 from lorakit import json_text
 from lorakit.errors import LorakitError, did_you_mean
 from lorakit.files import at_home
+from lorakit.logfile import last_lines
 from lorakit.processes import members
 from lorakit.runs.folder import PROGRESS, runs_dir
 from lorakit.runs.record import NAME, Record, StageSummary, read_record, seconds_between
@@ -77,9 +77,8 @@ def find_run(word: str = LATEST, root: Path | None = None) -> Path:
     if found := next(exactly, None) or next(by_beginning, None):
         return found
     near = did_you_mean(stem, {path.parent.name for path in every})
-    raise LorakitError(
-        f"No run is called {word!r}. {near}".rstrip(), hint="lorakit runs lists them."
-    )
+    what = f"No run is called {word!r}. {near}".rstrip()
+    raise LorakitError(what, hint="lorakit runs lists them.")
 
 
 def find_trained(word: str = LATEST, root: Path | None = None) -> Path:
@@ -177,7 +176,7 @@ class Progress(NamedTuple):
 
 def last_progress(run_dir: Path) -> Progress:
     path, before = _progress_files(run_dir)[-1]
-    rows = tail_rows(path, 50)
+    rows = list(_rows(last_lines(path, 50)))
     if not rows:
         return Progress(before)
     last = rows[-1]
@@ -207,16 +206,6 @@ def _progress_files(run_dir: Path) -> list[tuple[Path, int]]:
     return found or [(run_dir / PROGRESS, 0)]
 
 
-def tail_rows(path: Path, count: int) -> list[dict[str, Any]]:
-    try:
-        with path.open("rb") as file:
-            file.seek(0, os.SEEK_END)
-            file.seek(max(0, file.tell() - 120 * count))
-            return list(_rows(file.read().splitlines()[-count:]))
-    except OSError:
-        return []
-
-
 def progress_rows(run_dir: Path) -> Iterator[dict[str, Any]]:
     """Every step of the run once, with its last loss: a resumed run may have made a step twice."""
     found: dict[int, dict[str, Any]] = {}
@@ -228,7 +217,7 @@ def progress_rows(run_dir: Path) -> Iterator[dict[str, Any]]:
     yield from (found[step] for step in sorted(found))
 
 
-def _rows(lines: Iterable[bytes]) -> Iterator[dict[str, Any]]:
+def _rows(lines: Iterable[str | bytes]) -> Iterator[dict[str, Any]]:
     for line in lines:
         with suppress(ValueError):  # half a line: it is being written
             row = json_text.loads(line)

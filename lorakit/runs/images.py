@@ -97,9 +97,8 @@ def read_images(run_dir: Path, name: str = LIST) -> list[ImageRow] | None:
     except Missing:
         return None
     except (ValueError, TypeError) as error:
-        raise LorakitError(
-            f"{path}: not a list of images any more ({error}). Was it edited by hand?"
-        ) from error
+        what = f"{path}: not a list of images any more ({error}). Was it edited by hand?"
+        raise LorakitError(what) from error
 
 
 def digest_of(rows: Sequence[ImageRow]) -> str:

@@ -285,15 +285,13 @@ def read_record(run_dir: Path, *, only: Collection[str] = ()) -> Record:
     if not isinstance(schema, int):
         raise LorakitError(f"{path} is not a record: it has no schema number.")
     if schema > SCHEMA:
-        raise LorakitError(
-            f"{path} was written by a newer lorakit (schema {schema}, this one reads {SCHEMA})."
-        )
+        what = f"{path} was written by a newer lorakit (schema {schema}, this one reads {SCHEMA})."
+        raise LorakitError(what)
     try:
         return Record.from_json({key: data[key] for key in only if key in data} if only else data)
     except WrongValue as error:
-        raise LorakitError(
-            f"{path}: {error}, which no record holds. Was it edited by hand?"
-        ) from None
+        what = f"{path}: {error}, which no record holds. Was it edited by hand?"
+        raise LorakitError(what) from None
 
 
 def moment(text: str, form: str, otherwise: str = "") -> str:

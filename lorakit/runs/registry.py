@@ -85,10 +85,8 @@ def add_note(
     output = read_record(run_dir).output_dir(run_dir)
     if chosen and not (output / chosen).exists():
         there = sorted(path.name for path in output.glob("*.safetensors"))
-        raise RecipeError(
-            f"{run_dir.name}: no checkpoint {chosen}.",
-            hint="There are " + (", ".join(there) or "none") + ".",
-        )
+        what = f"{run_dir.name}: no checkpoint {chosen}."
+        raise RecipeError(what, hint="There are " + (", ".join(there) or "none") + ".")
     notes = read_notes(run_dir)
     if text:
         notes = replace(notes, notes=(*notes.notes, Note(now(), text)))
@@ -149,10 +147,8 @@ def parse(text: str) -> list[Row]:
     """The rows between our marks. A broken row is refused: rewriting would lose it."""
     if BEGIN not in text or END not in text:
         if text.strip():
-            raise RecipeError(
-                f"{FILE} has no {BEGIN} and {END} lines; it was left as it is.",
-                hint="Add the two lines where the table belongs.",
-            )
+            what = f"{FILE} has no {BEGIN} and {END} lines; it was left as it is."
+            raise RecipeError(what, hint="Add the two lines where the table belongs.")
         return []
     head = text[: text.index(BEGIN)].count("\n") + 1
     rows = []
@@ -161,10 +157,10 @@ def parse(text: str) -> list[Row]:
         if not line.strip() or cells == list(COLUMNS) or set("".join(cells)) <= set("-: "):
             continue
         if len(cells) != len(COLUMNS):
-            raise RecipeError(
-                f"{FILE}:{number} has {len(cells)} cells, not {len(COLUMNS)}; nothing was changed.",
-                hint="Fix that line (a | inside a note is written \\|).",
+            what = (
+                f"{FILE}:{number} has {len(cells)} cells, not {len(COLUMNS)}; nothing was changed."
             )
+            raise RecipeError(what, hint="Fix that line (a | inside a note is written \\|).")
         rows.append(Row(*cells))
     return rows
 

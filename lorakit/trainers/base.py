@@ -107,9 +107,7 @@ class Trainer(ABC):
         """Hub ids that the script itself would fetch when it starts."""
         return []
 
-    def files(
-        self, options: Options, settings: Section, facts: DatasetFacts
-    ) -> tuple[dict[str, str], list[Fault]]:
+    def files(self, options: Options, settings: Section, facts: DatasetFacts, /) -> run_files.Texts:
         """The texts that the scripts read, by their names in the run's folder; `settings` as it
         gets them. What cannot be said in their format is a fault.
         """
@@ -143,13 +141,13 @@ class Trainer(ABC):
     def prepare(self, work: Work) -> None:  # noqa: B027
         """Put in place what the script must find on the disk."""
 
-    def needless(self, _command: Command, _work: Work) -> str:
+    def needless(self, _command: Command, _work: Work, /) -> str:
         """Why a command before the training need not run again, because what it made is there and
         its inputs are the same; "" where it must.
         """
         return ""
 
-    def fault_after(self, _command: Command, _work: Work) -> str:
+    def fault_after(self, _command: Command, _work: Work, /) -> str:
         """What is wrong with the files that a command before the training has left, although its
         exit code was 0; "" where nothing is. The place to write down what it was made from.
         """

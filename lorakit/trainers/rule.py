@@ -4,7 +4,6 @@ rules say alike.
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 from lorakit.errors import Fault, Severity
@@ -29,12 +28,13 @@ class Case(Options):
         """Some layer sets it, and not to false or 0."""
         return self.is_set(key) and self.flag(key)
 
+    def warning(self, key: str, what: str, hint: str, rule: str) -> Fault:
+        return self.fault(key, what, hint, rule, "warning")
+
 
 @dataclass(frozen=True)
 class Rule:
-    """`wrong` says whether the case breaks it; `key` is the setting to blame. "{key}" and "{value}"
-    in the texts are that setting's.
-    """
+    """`wrong` says whether the case breaks it; `key` is the setting to blame, {value} its value."""
 
     name: str
     key: str
@@ -46,17 +46,12 @@ class Rule:
 
     def __call__(self, case: Case) -> Iterable[Fault]:
         if (not self.families or case.family in self.families) and self.wrong(case):
-            value = str(case.value(self.key))
-            what, hint = (
-                text.replace("{key}", self.key).replace("{value}", value)
-                for text in (self.what, self.hint)
-            )
-            yield case.fault(self.key, what, hint, self.name, self.severity)
+            what = self.what.replace("{value}", str(case.value(self.key)))
+            yield case.fault(self.key, what, self.hint, self.name, self.severity)
 
 
 # A rule, or what one table line cannot say: many settings, or a message that depends.
 Finder = Callable[[Case], Iterable[Fault]]
-warning = partial(Rule, severity="warning")
 
 # What many rules say, of other settings each. `limits` are `families` and `severity`.
 
@@ -112,20 +107,6 @@ def in_precision(name: str, key: str, *formats: str, **limits: Any) -> Rule:
     hint = f'Set mixed_precision = "{formats[0]}".'
     return Rule(
         name, key, lambda c: c.asks(key) and c.precision not in formats, f"{what}.", hint, **limits
-    )
-
-
-def not_on(
-    name: str, accelerator: str, precision: str, what: str, other: str = '"no"', **limits: Any
-) -> Rule:
-    """A number format that a kind of device cannot do, and which to take there instead."""
-    return Rule(
-        name,
-        "mixed_precision",
-        lambda c: (c.machine.accelerator, c.precision) == (accelerator, precision),
-        what,
-        f"Set mixed_precision = {other}.",
-        **limits,
     )
 
 

@@ -30,6 +30,7 @@ SAMPLE_KEYS = {
     "seed": "seed",
 }
 SMALLEST = 64  # side of a sample
+Texts = tuple[dict[str, str], list[Fault]]  # of files by their names; what cannot be said in them
 
 
 def settings_for(options: Options) -> Section:
@@ -44,9 +45,7 @@ def settings_for(options: Options) -> Section:
     }
 
 
-def files(
-    options: Options, settings: Section, facts: DatasetFacts
-) -> tuple[dict[str, str], list[Fault]]:
+def files(options: Options, settings: Section, facts: DatasetFacts) -> Texts:
     """Of a trainer that reads what sd-scripts reads."""
     faults: list[Fault] = []
     makers: Makers = {"train.toml": lambda: train_toml(options, settings)}
@@ -60,7 +59,7 @@ def files(
 Makers = dict[str, Callable[[], str]]
 
 
-def composed(makers: Makers, faults: list[Fault]) -> tuple[dict[str, str], list[Fault]]:
+def composed(makers: Makers, faults: list[Fault]) -> Texts:
     """The texts; one that its reader cannot take is a fault, not an exception."""
     texts: dict[str, str] = {}
     for name, maker in makers.items():

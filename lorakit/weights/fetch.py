@@ -148,10 +148,8 @@ def _disk_explained(target: Path) -> Iterator[None]:
         yield
     except OSError as error:
         full = error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-        raise SetupError(
-            f"{target}: {error.strerror or error}.",
-            hint="What came is kept; with more room the same command goes on." if full else "",
-        ) from error
+        hint = "What came is kept; with more room the same command goes on." if full else ""
+        raise SetupError(f"{target}: {error.strerror or error}.", hint=hint) from error
 
 
 @contextmanager
@@ -163,9 +161,8 @@ def _alone(target: Path) -> Iterator[None]:
         with FileLock(target.with_name(f".{target.name}.lock"), timeout=0):
             yield
     except Timeout:
-        raise SetupError(
-            f"{target} is being fetched by another lorakit.", hint="Start again once it is there."
-        ) from None
+        what = f"{target} is being fetched by another lorakit."
+        raise SetupError(what, hint="Start again once it is there.") from None
 
 
 def _reporting(emit: Emit, target: Path, every_s: float) -> hub.Progress:

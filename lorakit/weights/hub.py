@@ -39,9 +39,8 @@ class Remote(NamedTuple):
 def reference(text: str) -> Reference:
     found = read_reference(text)
     if not found or not found.file:
-        raise RecipeError(
-            f"{text} names no file on the hub.", hint="Write hf:owner/repo/file@revision."
-        )
+        what = f"{text} names no file on the hub."
+        raise RecipeError(what, hint="Write hf:owner/repo/file@revision.")
     return found
 
 
@@ -137,10 +136,8 @@ def _offline(asked: Reference) -> Remote:
     with _explained(asked):
         found = try_to_load_from_cache(asked.repo, asked.file, revision=asked.revision)
     if not isinstance(found, str):
-        raise SetupError(
-            f"{asked.text} is not here, and HF_HUB_OFFLINE is set; nothing was started.",
-            hint="Unset it, or name a file on this machine.",
-        )
+        what = f"{asked.text} is not here, and HF_HUB_OFFLINE is set; nothing was started."
+        raise SetupError(what, hint="Unset it, or name a file on this machine.")
     blob, commit = Path(found).resolve(), Path(found).parts[-1 - len(asked.file.split("/"))]
     return Remote(blob.stat().st_size, _sha256(blob.name), blob.name, commit, "", blob)
 
@@ -176,16 +173,13 @@ def _explained(
             raise  # the disk's
         if come is None:
             text = re.sub(r"^\[.*?\] ", "", str(error)) or type(error).__name__
-            raise SetupError(
-                f"{asked.text}: {host} cannot be reached: {text}.",
-                hint="Fetch the file by other means and name its path in [model], or try later.",
-            ) from None
+            what = f"{asked.text}: {host} cannot be reached: {text}."
+            hint = "Fetch the file by other means and name its path in [model], or try later."
+            raise SetupError(what, hint=hint) from None
         part, whole = come()
         there = size(part.stat().st_size) + (f" of {size(whole)}" if whole else "")
-        raise SetupError(
-            f"{asked.text}: the connection broke at {there}.",
-            hint="What came is kept; the same command goes on from there.",
-        ) from None
+        hint = "What came is kept; the same command goes on from there."
+        raise SetupError(f"{asked.text}: the connection broke at {there}.", hint=hint) from None
 
 
 def _refusal(asked: Reference, error: Any) -> LorakitError:
@@ -196,28 +190,20 @@ def _refusal(asked: Reference, error: Any) -> LorakitError:
         case errors.GatedRepoError():
             return _gated(asked, page)
         case errors.RevisionNotFoundError():
-            return RecipeError(
-                f"{asked.text}: {asked.repo} has no revision {asked.revision!r}.",
-                hint=f"{page} shows what it has.",
-            )
+            what = f"{asked.text}: {asked.repo} has no revision {asked.revision!r}."
+            return RecipeError(what, hint=f"{page} shows what it has.")
         case errors.RepositoryNotFoundError():
-            return RecipeError(
-                f"{asked.text}: there is no repository {asked.repo}, or it is private.",
-                hint="Look at the spelling; a private one needs HF_TOKEN.",
-            )
+            what = f"{asked.text}: there is no repository {asked.repo}, or it is private."
+            return RecipeError(what, hint="Look at the spelling; a private one needs HF_TOKEN.")
         case errors.RemoteEntryNotFoundError():
-            return RecipeError(
-                f"{asked.text}: {asked.repo} has no file {asked.file!r} at revision"
-                f" {asked.revision}.",
-                hint=f"{page}/tree/{quote(asked.revision, safe='')} lists its files.",
-            )
+            what = f"{asked.text}: {asked.repo} has no file {asked.file!r} at revision"
+            hint = f"{page}/tree/{quote(asked.revision, safe='')} lists its files."
+            return RecipeError(f"{what} {asked.revision}.", hint=hint)
     response = error.response
     if response.status_code in {401, 403}:
         return _gated(asked, page)
-    return SetupError(
-        f"{asked.text}: the hub answered {response.status_code} {response.reason_phrase}.",
-        hint="Try again later." if response.status_code in TRANSIENT else "",
-    )
+    what = f"{asked.text}: the hub answered {response.status_code} {response.reason_phrase}."
+    return SetupError(what, hint="Try again later." if response.status_code in TRANSIENT else "")
 
 
 def _gated(asked: Reference, page: str) -> SetupError:

@@ -15,8 +15,8 @@ from lorakit import tomllib
 from lorakit.cli.main import main
 from lorakit.errors import LorakitError
 from lorakit.exchange.read import read_thing
-from lorakit.exchange.said import leaves
 from lorakit.exchange.take import TakenOver, take_over
+from lorakit.json_text import leaves
 
 KOHYA = """
 [model]

@@ -21,10 +21,9 @@ def need_detector() -> None:
     try:
         _detector()
     except ImportError as error:
-        raise SetupError(
-            f"--focus face needs a face detector, and there is none ({error}).",
-            hint='pip install "lorakit[face]" (MediaPipe; it needs numpy 1), or use --focus top.',
-        ) from None
+        what = f"--focus face needs a face detector, and there is none ({error})."
+        hint = 'pip install "lorakit[face]" (MediaPipe; it needs numpy 1), or use --focus top.'
+        raise SetupError(what, hint=hint) from None
 
 
 def find_face(small: Image.Image) -> Box | None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from safetensors.torch import load_file, save
-from torch import nn
+from torch import Tensor, nn
 
 from lorakit.config import cache_dir
 from lorakit.embedded.data.batches import Pick
@@ -23,7 +23,7 @@ from lorakit.embedded.training.world import World, seed_of, send
 from lorakit.errors import TrainingFailed
 from lorakit.files import write_atomic
 
-Named = dict[str, torch.Tensor]
+Named = dict[str, Tensor]
 
 
 def fingerprint(module: nn.Module) -> str:
@@ -121,8 +121,8 @@ class Latents:
 
     @torch.no_grad()
     def _sampled(
-        self, batch: torch.Tensor, seeds: Sequence[int], images: Sequence[Image]
-    ) -> list[torch.Tensor]:
+        self, batch: Tensor, seeds: Sequence[int], images: Sequence[Image]
+    ) -> list[Tensor]:
         encoded = self.open().encode(batch.to(self.world.device, self.dtype))
         latents = []
         for index, seed in enumerate(seeds):
@@ -130,16 +130,15 @@ class Latents:
             noise = torch.randn(mean.shape, generator=torch.Generator().manual_seed(seed)).to(mean)
             latent = (mean + std * noise - self.base.vae_shift) * self.base.vae_scaling
             if not bool(latent.isfinite().all()):
-                raise TrainingFailed(
-                    f"{images[index].path}: the VAE gives numbers that are not finite.",
-                    hint="Set no_half_vae, use bf16, or a VAE made for half precision.",
-                )
+                what = f"{images[index].path}: the VAE gives numbers that are not finite."
+                hint = "Set no_half_vae, use bf16, or a VAE made for half precision."
+                raise TrainingFailed(what, hint=hint)
             latents.append(latent)
         return latents
 
     def of(
-        self, batch: Sequence[Pick], seed: int, prefetched: Sequence[torch.Tensor] | None = None
-    ) -> torch.Tensor:
+        self, batch: Sequence[Pick], seed: int, prefetched: Sequence[Tensor] | None = None
+    ) -> Tensor:
         """The latents of a batch, in float32, on the device."""
         images = [draw.image for draw in batch]
         if self.cached:
@@ -154,10 +153,10 @@ class Latents:
             sampled += self._sampled(torch.stack(ready[part]), seeds[part], images[part])
         return torch.stack(sampled)
 
-    def pixels_of(self, batch: Sequence[Pick], seed: int) -> list[torch.Tensor]:
+    def pixels_of(self, batch: Sequence[Pick], seed: int) -> list[Tensor]:
         """Read from the files, cropped and coloured as chance has it."""
 
-        def of(draw: Pick) -> torch.Tensor:
+        def of(draw: Pick) -> Tensor:
             data, chance = draw.image.path.read_bytes(), draw.chance(seed, "pixels")
             return pixels(draw.image, data, flip=draw.flipped(seed), chance=chance)
 

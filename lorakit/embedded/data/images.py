@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image as Pillow
+from torch import Tensor
 from torch.nn import functional as F
 
 from lorakit.embedded.data.batches import Pick
@@ -21,9 +22,7 @@ from lorakit.pictures.open import kinds
 PILLOWS = {"linear": "bilinear", "cubic": "bicubic", "area": "box"}  # where its word is another
 
 
-def pixels(
-    image: Image, data: bytes, *, flip: bool, chance: random.Random | None = None
-) -> torch.Tensor:
+def pixels(image: Image, data: bytes, *, flip: bool, chance: random.Random | None = None) -> Tensor:
     """(3, height, width) from -1 to 1; with `chance`, cropped and coloured at random if asked."""
     # alpha is dropped and EXIF orientation ignored, as by kohya
     array = np.array(_placed(_opened(image.path, data).convert("RGB"), image, chance), np.uint8)
@@ -34,9 +33,7 @@ def pixels(
     return torch.from_numpy(np.ascontiguousarray(array)).permute(2, 0, 1).float() / 127.5 - 1.0
 
 
-def mask(
-    image: Image, data: bytes, *, flip: bool, chance: random.Random | None = None
-) -> torch.Tensor:
+def mask(image: Image, data: bytes, *, flip: bool, chance: random.Random | None = None) -> Tensor:
     """(height, width) from 0 to 1: how much each pixel counts. `data` is the mask's file, where the
     image has one, whose red is meant; else the image's own, and its opacity. It is cut as `pixels`
     is, given the same chance.
@@ -112,15 +109,15 @@ class Masks:
     """
 
     def __init__(self) -> None:
-        self._made: dict[tuple[Path, tuple[int, int]], torch.Tensor] = {}
+        self._made: dict[tuple[Path, tuple[int, int]], Tensor] = {}
 
-    def of(self, batch: Sequence[Pick], seed: int, size: torch.Size) -> torch.Tensor | None:
+    def of(self, batch: Sequence[Pick], seed: int, size: torch.Size) -> Tensor | None:
         """(batch, 1, height, width) for latents of this size; None where no image has a mask."""
         if not any(one.image.masked for one in batch):
             return None
         return torch.stack([self._one(one, seed, size) for one in batch]).unsqueeze(1)
 
-    def _one(self, draw: Pick, seed: int, size: torch.Size) -> torch.Tensor:
+    def _one(self, draw: Pick, seed: int, size: torch.Size) -> Tensor:
         image, subset = draw.image, draw.image.subset
         if not image.masked:
             return torch.ones(size)
@@ -133,7 +130,7 @@ class Masks:
         return found.flip(-1) if draw.flipped(seed) else found
 
 
-def _shrunk(image: Image, draw: Pick | None, seed: int, size: torch.Size) -> torch.Tensor:
+def _shrunk(image: Image, draw: Pick | None, seed: int, size: torch.Size) -> Tensor:
     """`draw`: flipped and cut as its pixels are."""
     flip, chance = (draw.flipped(seed), draw.chance(seed, "pixels")) if draw else (False, None)
     whole = mask(image, (image.mask or image.path).read_bytes(), flip=flip, chance=chance)

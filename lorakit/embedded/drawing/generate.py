@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 import torch
 from PIL import Image
 from safetensors.torch import load_file
-from torch import nn
+from torch import Tensor, nn
 
 from lorakit.embedded.data.cache import Texts
 from lorakit.embedded.drawing.picture import Painter, pictures
@@ -74,7 +74,7 @@ class Studio:
         """The base with LoRAs added to its weights; the old weights come back to the last bit.
         Yields the names of the layers they change.
         """
-        kept: dict[str, torch.Tensor] = {}
+        kept: dict[str, Tensor] = {}
         try:
             for lora, strength in worn:
                 self._put_on(Path(lora), strength, kept)
@@ -83,7 +83,7 @@ class Studio:
             for name, old in kept.items():
                 self.layers[name].weight.detach().copy_(old)
 
-    def _put_on(self, lora: Path, strength: float, kept: dict[str, torch.Tensor]) -> None:
+    def _put_on(self, lora: Path, strength: float, kept: dict[str, Tensor]) -> None:
         found = adapters(lora) if strength else {}
         for name, parts in found.items():
             if name not in self.layers:
@@ -101,7 +101,7 @@ class Studio:
         return pictures(self.base, self.vae, self.latents(jobs))
 
     @torch.inference_mode()
-    def latents(self, jobs: Sequence[Job]) -> torch.Tensor:
+    def latents(self, jobs: Sequence[Job]) -> Tensor:
         """The same before the VAE makes pixels of them."""
         painter = Painter(self.base, self.device, self.texts.of, self.predict)
         return painter.latents([self._prompt(job) for job in jobs], self.sampler)
@@ -121,9 +121,9 @@ class Studio:
         )
 
 
-def adapters(lora: Path) -> dict[str, dict[str, torch.Tensor]]:
+def adapters(lora: Path) -> dict[str, dict[str, Tensor]]:
     """Each layer that a file changes, and what it has for it."""
-    found: dict[str, dict[str, torch.Tensor]] = {}
+    found: dict[str, dict[str, Tensor]] = {}
     for key, tensor in load_file(lora).items():
         name, _, rest = key.partition(".")
         if name.startswith("lora_"):

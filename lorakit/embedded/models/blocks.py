@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
@@ -27,10 +27,8 @@ def require(config: Mapping[str, Any], what: str) -> None:
         given = config.get(key, allowed[0])
         for one in given if isinstance(given, list) else [given]:
             if one not in allowed:
-                raise SetupError(
-                    f"{what}: {key} = {one!r} is not implemented by the embedded trainer.",
-                    hint='Use trainer = "kohya".',
-                )
+                said = f"{what}: {key} = {one!r} is not implemented by the embedded trainer."
+                raise SetupError(said, hint='Use trainer = "kohya".')
 
 
 class Network(nn.Module):
@@ -94,7 +92,7 @@ class Again(torch.autograd.Function):
         return block(*inputs)
 
     @staticmethod
-    def backward(ctx: Any, *grads: torch.Tensor | None) -> tuple[Any, ...]:
+    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Any, ...]:
         inputs = list(ctx.others)
         for place, tensor in zip(ctx.tensors, ctx.saved_tensors, strict=True):
             wanted = ctx.needs_input_grad[place + 1]
@@ -119,7 +117,7 @@ def chosen(count: int, share: float) -> list[bool]:
     return [int((place + 1) * share + 1e-9) > int(place * share + 1e-9) for place in range(count)]
 
 
-def sinusoid(steps: torch.Tensor, width: int) -> torch.Tensor:
+def sinusoid(steps: Tensor, width: int) -> Tensor:
     """Cosines, then sines, of the steps at `width / 2` frequencies, in float32."""
     half = width // 2
     places = torch.arange(half, dtype=torch.float32, device=steps.device)
@@ -134,9 +132,7 @@ def embedder(width_in: int, width: int, first: str, second: str) -> nn.Sequentia
     return nn.Sequential(OrderedDict({**layers, second: nn.Linear(width, width)}))
 
 
-def attend(
-    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, heads: int, **how: Any
-) -> torch.Tensor:
+def attend(q: Tensor, k: Tensor, v: Tensor, heads: int, **how: Any) -> Tensor:
     """Attention over (batch, length, heads x width), in and out; `how` is torch's own."""
     q, k, v = (x.unflatten(-1, (heads, -1)).transpose(1, 2) for x in (q, k, v))
     return F.scaled_dot_product_attention(q, k, v, **how).transpose(1, 2).flatten(2)
@@ -150,7 +146,7 @@ class Conv2d(nn.Conv2d):
     to nine times slower, measured.
     """
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         if self.stride != (1, 1) or not _small(x, self.weight):
             return super().forward(x)
         cols = F.unfold(x, self.kernel_size, padding=self.padding).transpose(1, 2)
@@ -158,7 +154,7 @@ class Conv2d(nn.Conv2d):
         return rows.unflatten(2, tuple(x.shape[-2:]))
 
 
-def _small(x: torch.Tensor, weight: torch.Tensor) -> bool:
+def _small(x: Tensor, weight: Tensor) -> bool:
     if x.device.type != "cpu" or x.dtype != torch.float32 or torch.is_autocast_enabled("cpu"):
         return False
     places = x.shape[0] * x.shape[2] * x.shape[3]
@@ -177,7 +173,7 @@ class ResnetBlock2D(nn.Module):
         self.conv2 = Conv2d(width, width, 3, padding=1)
         self.conv_shortcut = Conv2d(width_in, width, 1) if width_in != width else None
 
-    def forward(self, x: torch.Tensor, time: torch.Tensor | None = None) -> torch.Tensor:
+    def forward(self, x: Tensor, time: Tensor | None = None) -> Tensor:
         h = self.conv1(F.silu(self.norm1(x)))
         if self.time_emb_proj is not None and time is not None:
             h = h + self.time_emb_proj(time)[:, :, None, None]  # its SiLU is applied already
@@ -193,7 +189,7 @@ class Downsample2D(nn.Module):
         self.padding = padding
         self.conv = Conv2d(width, width, 3, stride=2, padding=padding)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         return self.conv(x if self.padding else F.pad(x, (0, 1, 0, 1)))
 
 
@@ -202,7 +198,7 @@ class Upsample2D(nn.Module):
         super().__init__()
         self.conv = Conv2d(width, width, 3, padding=1)
 
-    def forward(self, x: torch.Tensor, size: Sequence[int] | None = None) -> torch.Tensor:
+    def forward(self, x: Tensor, size: Sequence[int] | None = None) -> Tensor:
         size = size or [2 * length for length in x.shape[-2:]]
         return self.conv(F.interpolate(x, size=list(size), mode="nearest"))
 

@@ -6,16 +6,16 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lorakit.embedded.models.blocks import Network, attend, require
 
 
 class TextStates(NamedTuple):
-    last: torch.Tensor  # after the final norm
-    hidden: tuple[torch.Tensor, ...]  # the embeddings, then the raw output of every layer
-    pooled: torch.Tensor  # the final state at the end token, projected where the model does so
+    last: Tensor  # after the final norm
+    hidden: tuple[Tensor, ...]  # the embeddings, then the raw output of every layer
+    pooled: Tensor  # the final state at the end token, projected where the model does so
 
 
 class CLIPAttention(nn.Module):
@@ -27,7 +27,7 @@ class CLIPAttention(nn.Module):
         self.q_proj = nn.Linear(width, width)
         self.out_proj = nn.Linear(width, width)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         q, k, v = self.q_proj(x), self.k_proj(x), self.v_proj(x)
         return self.out_proj(attend(q, k, v, self.heads, is_causal=True))
 
@@ -39,7 +39,7 @@ class CLIPMLP(nn.Module):
         self.fc1 = nn.Linear(width, inner)
         self.fc2 = nn.Linear(inner, width)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         x = self.fc1(x)
         return self.fc2(x * torch.sigmoid(1.702 * x) if self.quick else F.gelu(x))
 
@@ -54,7 +54,7 @@ class ClipLayer(nn.Module):
         self.mlp = CLIPMLP(width, config["intermediate_size"], quick=quick)
         self.layer_norm2 = nn.LayerNorm(width, eps=eps)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         x = x + self.self_attn(self.layer_norm1(x))
         return x + self.mlp(self.layer_norm2(x))
 
@@ -76,7 +76,7 @@ class CLIPText(Network):
         if projection:
             self.text_projection = nn.Linear(width, config["projection_dim"], bias=False)
 
-    def forward(self, ids: torch.Tensor) -> TextStates:
+    def forward(self, ids: Tensor) -> TextStates:
         table = self.text_model.embeddings
         x = table.token_embedding(ids) + table.position_embedding.weight[: ids.shape[1]]
         hidden = [x]

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lorakit.embedded.models.blocks import Network, embedder, sinusoid
@@ -21,7 +21,7 @@ class RMSNorm(nn.Module):
         super().__init__()
         self.scale = nn.Parameter(torch.ones(width))
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         return F.rms_norm(x, self.scale.shape, self.scale, eps=1e-6)
 
 
@@ -34,7 +34,7 @@ class QKNorm(nn.Module):
         self.query_norm = RMSNorm(width)
         self.key_norm = RMSNorm(width)
 
-    def forward(self, qkv: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    def forward(self, qkv: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         q, k, v = qkv.unflatten(-1, (3, -1, self.width)).permute(2, 0, 3, 1, 4)
         return self.query_norm(q), self.key_norm(k), v
 
@@ -46,7 +46,7 @@ class SelfAttention(nn.Module):
         self.norm = QKNorm(width // heads)
         self.proj = nn.Linear(width, width)
 
-    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         return self.norm(self.qkv(x))
 
 
@@ -56,18 +56,18 @@ class Modulation(nn.Module):
         self.count = count
         self.lin = nn.Linear(width, count * width)
 
-    def forward(self, vec: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    def forward(self, vec: Tensor) -> tuple[Tensor, ...]:
         return self.lin(F.silu(vec))[:, None].chunk(self.count, dim=-1)
 
 
 def joint_attention(
-    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, rotation: torch.Tensor, mask: torch.Tensor | None
-) -> torch.Tensor:
+    q: Tensor, k: Tensor, v: Tensor, rotation: Tensor, mask: Tensor | None
+) -> Tensor:
     q, k = rotate(q, rotation), rotate(k, rotation)
     return F.scaled_dot_product_attention(q, k, v, attn_mask=mask).transpose(1, 2).flatten(2)
 
 
-def rotate(x: torch.Tensor, rotation: torch.Tensor) -> torch.Tensor:
+def rotate(x: Tensor, rotation: Tensor) -> Tensor:
     """Neighbouring pairs of features turned by the angles of their place, in float32: as complex
     numbers that is one product, and the same bytes.
     """
@@ -75,7 +75,7 @@ def rotate(x: torch.Tensor, rotation: torch.Tensor) -> torch.Tensor:
     return torch.view_as_real(pairs * rotation).flatten(-2).to(x.dtype)
 
 
-def rotation_of(ids: torch.Tensor, axes: tuple[int, ...]) -> torch.Tensor:
+def rotation_of(ids: Tensor, axes: tuple[int, ...]) -> Tensor:
     parts = []
     for axis, width in enumerate(axes):
         powers = torch.arange(0, width, 2, dtype=torch.float64, device=ids.device) / width
@@ -84,7 +84,7 @@ def rotation_of(ids: torch.Tensor, axes: tuple[int, ...]) -> torch.Tensor:
     return torch.polar(torch.ones_like(angles), angles).to(torch.complex64)
 
 
-def shifted(x: torch.Tensor, shift: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
+def shifted(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
     return F.layer_norm(x, x.shape[-1:], eps=1e-6) * (1 + scale) + shift
 
 
@@ -106,13 +106,8 @@ class DoubleStreamBlock(nn.Module):
         self.img_mlp, self.txt_mlp = mlp(width, ratio), mlp(width, ratio)
 
     def forward(
-        self,
-        img: torch.Tensor,
-        txt: torch.Tensor,
-        vec: torch.Tensor,
-        rotation: torch.Tensor,
-        mask: torch.Tensor | None,
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+        self, img: Tensor, txt: Tensor, vec: Tensor, rotation: Tensor, mask: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
         img_mod, txt_mod = self.img_mod(vec), self.txt_mod(vec)
         img_qkv = self.img_attn(shifted(img, img_mod[0], img_mod[1]))
         txt_qkv = self.txt_attn(shifted(txt, txt_mod[0], txt_mod[1]))
@@ -136,9 +131,7 @@ class SingleStreamBlock(nn.Module):
         self.norm = QKNorm(width // heads)
         self.modulation = Modulation(width, 3)
 
-    def forward(
-        self, x: torch.Tensor, vec: torch.Tensor, rotation: torch.Tensor, mask: torch.Tensor | None
-    ) -> torch.Tensor:
+    def forward(self, x: Tensor, vec: Tensor, rotation: Tensor, mask: Tensor | None) -> Tensor:
         shift, scale, gate = self.modulation(vec)
         h = self.linear1(shifted(x, shift, scale))
         q, k, v = self.norm(h[..., : 3 * self.width])
@@ -153,7 +146,7 @@ class LastLayer(nn.Module):
         self.linear = nn.Linear(width, out)
         self.adaLN_modulation = nn.Sequential(nn.SiLU(), nn.Linear(width, 2 * width))
 
-    def forward(self, x: torch.Tensor, vec: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: Tensor, vec: Tensor) -> Tensor:
         shift, scale = self.adaLN_modulation(vec)[:, None].chunk(2, dim=-1)
         return self.linear(shifted(x, shift, scale))
 
@@ -193,14 +186,14 @@ class Flux(Network):
 
     def forward(
         self,
-        latents: torch.Tensor,
-        share: torch.Tensor,
-        hidden: torch.Tensor,
-        pooled: torch.Tensor,
+        latents: Tensor,
+        share: Tensor,
+        hidden: Tensor,
+        pooled: Tensor,
         *,
-        mask: torch.Tensor | None,
+        mask: Tensor | None,
         guidance: float,
-    ) -> torch.Tensor:
+    ) -> Tensor:
         """The velocity. `share` of noise: 0 to 1; the mask leaves the padding of the text out."""
         height, width = latents.shape[-2:]
         img, txt = self.img_in(pack(latents)), self.txt_in(hidden)
@@ -223,20 +216,20 @@ class Flux(Network):
         return unpack(self.final_layer(x[:, txt.shape[1] :], vec), height, width)
 
 
-def pack(latents: torch.Tensor) -> torch.Tensor:
+def pack(latents: Tensor) -> Tensor:
     """(batch, channels, height, width) to one token for every 2x2 patch."""
     b, c, h, w = latents.shape
     patches = latents.view(b, c, h // 2, 2, w // 2, 2).permute(0, 2, 4, 1, 3, 5)
     return patches.reshape(b, h // 2 * (w // 2), c * 4)
 
 
-def unpack(tokens: torch.Tensor, height: int, width: int) -> torch.Tensor:
+def unpack(tokens: Tensor, height: int, width: int) -> Tensor:
     b, _, c = tokens.shape
     patches = tokens.view(b, height // 2, width // 2, c // 4, 2, 2).permute(0, 3, 1, 4, 2, 5)
     return patches.reshape(b, c // 4, height, width)
 
 
-def place_ids(height: int, width: int, device: torch.device | str) -> torch.Tensor:
+def place_ids(height: int, width: int, device: torch.device | str) -> Tensor:
     """The place of every token of the picture: (0, row, column)."""
     ids = torch.zeros(height // 2, width // 2, 3, device=device)
     ids[..., 1] += torch.arange(height // 2, device=device)[:, None]

@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 E4M3 = torch.float8_e4m3fn
@@ -27,17 +27,17 @@ class Frozen:
         self.keep(module.weight.detach().to(device))
         module.frozen = self
 
-    def keep(self, weight: torch.Tensor) -> None:
+    def keep(self, weight: Tensor) -> None:
         self.module.weight = nn.Parameter(weight.to(E4M3), requires_grad=False)
 
-    def wide(self, kind: torch.dtype) -> torch.Tensor:
+    def wide(self, kind: torch.dtype) -> Tensor:
         return self.module.weight.to(kind)
 
-    def product(self, x: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
+    def product(self, x: Tensor, bias: Tensor | None) -> Tensor:
         """Of rows."""
         return F.linear(x, self.wide(x.dtype), bias)
 
-    def pull(self, grad: torch.Tensor) -> torch.Tensor:
+    def pull(self, grad: Tensor) -> Tensor:
         """The gradient of x."""
         return grad @ self.wide(grad.dtype)
 
@@ -47,30 +47,30 @@ class Scaled(Frozen):
 
     kind: torch.dtype
     most: float
-    multiplied: Callable[..., torch.Tensor]  # two factors, and the scales of their rows and columns
+    multiplied: Callable[..., Tensor]  # two factors, and the scales of their rows and columns
 
-    def keep(self, weight: torch.Tensor) -> None:
+    def keep(self, weight: Tensor) -> None:
         few, scale = self.rows(weight)
         self.module.weight = nn.Parameter(few, requires_grad=False)
         self.module.register_buffer("weight_scale", scale)
 
-    def rows(self, wide: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def rows(self, wide: Tensor) -> tuple[Tensor, Tensor]:
         wide = wide.float()
         scale = wide.abs().amax(dim=1, keepdim=True).clamp(min=1e-12) / self.most
         few = wide / scale if self.kind.is_floating_point else (wide / scale).round()
         return few.clamp(-self.most, self.most).to(self.kind), scale
 
-    def wide(self, kind: torch.dtype) -> torch.Tensor:
+    def wide(self, kind: torch.dtype) -> Tensor:
         return (self.module.weight.float() * self.module.weight_scale).to(kind)
 
-    def product(self, x: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
+    def product(self, x: Tensor, bias: Tensor | None) -> Tensor:
         if len(x) <= FEW_ROWS:
             return super().product(x, bias)
         few, scale = self.rows(x)
         out = self.multiplied(few, self.module.weight.t(), scale, self.module.weight_scale.t())
         return out.to(x.dtype) if bias is None else out.to(x.dtype) + bias
 
-    def pull(self, grad: torch.Tensor) -> torch.Tensor:
+    def pull(self, grad: Tensor) -> Tensor:
         """The weights' scales lie along what is summed over: the gradient takes them with it."""
         if len(grad) <= FEW_ROWS:
             return super().pull(grad)
@@ -81,9 +81,7 @@ class Scaled(Frozen):
         return self.multiplied(few, weight, scale, one).to(grad.dtype)
 
 
-def _fp8_product(
-    left: torch.Tensor, right: torch.Tensor, of_left: torch.Tensor, of_right: torch.Tensor
-) -> torch.Tensor:
+def _fp8_product(left: Tensor, right: Tensor, of_left: Tensor, of_right: Tensor) -> Tensor:
     if not left.is_cuda:
         return (left.float() @ right.float()) * of_left * of_right
     product = torch._scaled_mm  # noqa: SLF001 - torch's only door to it
@@ -91,9 +89,7 @@ def _fp8_product(
     return product(left, right, scale_a=of_left, scale_b=of_right.contiguous(), out_dtype=kind)
 
 
-def _int8_product(
-    left: torch.Tensor, right: torch.Tensor, of_left: torch.Tensor, of_right: torch.Tensor
-) -> torch.Tensor:
+def _int8_product(left: Tensor, right: Tensor, of_left: Tensor, of_right: Tensor) -> Tensor:
     product = torch._int_mm  # noqa: SLF001 - torch's only door to it
     return product(left, right).float() * of_left * of_right
 
@@ -109,7 +105,7 @@ class Int8(Scaled):
 class Nf4(Frozen):
     """Sixteen values of a normal distribution (arXiv 2305.14314), two to a byte, a scale for 64."""
 
-    def keep(self, weight: torch.Tensor) -> None:
+    def keep(self, weight: Tensor) -> None:
         blocks = F.pad(weight.float().flatten(), (0, -weight.numel() % BLOCK)).view(-1, BLOCK)
         scale = blocks.abs().amax(dim=1, keepdim=True).clamp(min=1e-12)
         edges = ((table := normal_values(weight.device))[1:] + table[:-1]) / 2
@@ -119,7 +115,7 @@ class Nf4(Frozen):
         self.module.register_buffer("weight_scale", scale)
         self.module.register_buffer("weight_values", table)
 
-    def wide(self, kind: torch.dtype) -> torch.Tensor:
+    def wide(self, kind: torch.dtype) -> Tensor:
         module, packed = self.module, self.module.weight
         places = torch.stack([packed >> 4, packed & 15], dim=1).view(-1, BLOCK).int()
         count = module.out_features * module.in_features
@@ -127,7 +123,7 @@ class Nf4(Frozen):
         return found.view(module.out_features, module.in_features).to(kind)
 
 
-def normal_values(device: torch.device) -> torch.Tensor:
+def normal_values(device: torch.device) -> Tensor:
     """From -1 to 1: eight above zero, seven below, and zero."""
     far = 0.9677083
     above, below = (torch.linspace(far, 0.5, n, dtype=torch.float64)[:-1] for n in (9, 8))
@@ -142,15 +138,13 @@ class FrozenProduct(torch.autograd.Function):
     """Widened when it is used, and again on the way back, instead of being kept wide for it."""
 
     @staticmethod
-    def forward(
-        ctx: Any, x: torch.Tensor, frozen: Frozen, bias: torch.Tensor | None
-    ) -> torch.Tensor:
+    def forward(ctx: Any, x: Tensor, frozen: Frozen, bias: Tensor | None) -> Tensor:
         ctx.frozen = frozen
         rows = x.reshape(-1, x.shape[-1])
         return frozen.product(rows, bias).view(*x.shape[:-1], -1)
 
     @staticmethod
-    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor, None, None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
         rows = grad.reshape(-1, grad.shape[-1])
         return ctx.frozen.pull(rows).view(*grad.shape[:-1], -1), None, None
 
@@ -174,7 +168,7 @@ def shrink(
     return network
 
 
-def _forward(frozen: Frozen, compute: torch.dtype, x: torch.Tensor) -> torch.Tensor:
+def _forward(frozen: Frozen, compute: torch.dtype, x: Tensor) -> Tensor:
     bias = frozen.module.bias
     return FrozenProduct.apply(x.to(compute), frozen, None if bias is None else bias.to(compute))
 
@@ -185,7 +179,7 @@ def wide_size(module: nn.Module) -> tuple[int, ...]:
     return tuple(module.weight.shape)
 
 
-def wide_weight(module: nn.Module, kind: torch.dtype) -> torch.Tensor:
+def wide_weight(module: nn.Module, kind: torch.dtype) -> Tensor:
     """A layer's weight, however it is kept."""
     frozen = getattr(module, "frozen", None)
     return module.weight.to(kind) if frozen is None else frozen.wide(kind)

@@ -11,12 +11,12 @@ from typing import Any
 import torch
 from tokenizers import Regex, Tokenizer, normalizers, pre_tokenizers
 from tokenizers.models import BPE
-from torch import nn
+from torch import Tensor, nn
 
 from lorakit import data
 from lorakit.errors import SetupError
 
-Tokens = tuple[torch.Tensor, ...]
+Tokens = tuple[Tensor, ...]
 CHUNK = 75
 WORD = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
 
@@ -25,9 +25,9 @@ WORD = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
 class Conditioning:
     """What the denoiser learns of a batch of captions; every tensor has the batch first."""
 
-    hidden: torch.Tensor  # a state per token
-    pooled: torch.Tensor | None = None  # SDXL and FLUX
-    mask: torch.Tensor | None = None  # FLUX with apply_t5_attn_mask
+    hidden: Tensor  # a state per token
+    pooled: Tensor | None = None  # SDXL and FLUX
+    mask: Tensor | None = None  # FLUX with apply_t5_attn_mask
 
 
 class ClipTokenizer:
@@ -144,7 +144,7 @@ def encode_flux(encoders: Sequence[nn.Module], tokens: Tokens, *, use_mask: bool
     return Conditioning(t5(t5_ids, used), clip(ids.flatten(0, 1)).pooled, used)
 
 
-def _joined(states: torch.Tensor, count: int) -> torch.Tensor:
+def _joined(states: Tensor, count: int) -> Tensor:
     """To one sequence a text: the first start, every chunk without its marks, the last end."""
     states = states.unflatten(0, (count, -1))
     if states.shape[1] == 1:

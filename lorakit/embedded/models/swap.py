@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 ALIGNED = 256  # bytes, so that any type may begin there
 
@@ -32,7 +32,7 @@ class BlockSwap:
         self.ready: list[torch.cuda.Event | None] = [None, None]
         self.slot, self.place = 0, -1  # in use
 
-    def _packed(self, tensors: Sequence[torch.Tensor]) -> torch.Tensor:
+    def _packed(self, tensors: Sequence[Tensor]) -> Tensor:
         sizes = [-(-one.numel() * one.element_size() // ALIGNED) * ALIGNED for one in tensors]
         packed = torch.empty(sum(sizes), dtype=torch.uint8, pin_memory=self.copier is not None)
         for one, view in zip(tensors, _views(packed, tensors), strict=True):
@@ -87,12 +87,12 @@ class BlockSwap:
         self._point(place, room)
         self.holds[slot] = place
 
-    def _point(self, place: int, at: torch.Tensor) -> None:
+    def _point(self, place: int, at: Tensor) -> None:
         for one, view in zip(self.tensors[place], _views(at, self.tensors[place]), strict=True):
             one.data = view
 
 
-def _views(packed: torch.Tensor, like: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+def _views(packed: Tensor, like: Sequence[Tensor]) -> list[Tensor]:
     views, at = [], 0
     for one in like:
         size = one.numel() * one.element_size()

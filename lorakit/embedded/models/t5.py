@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lorakit.embedded.models.blocks import Network, attend, require
@@ -19,7 +19,7 @@ class T5LayerNorm(nn.Module):
         self.weight = nn.Parameter(torch.ones(config["d_model"]))
         self.eps = config.get("layer_norm_epsilon", 1e-6)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         scale = torch.rsqrt(x.float().pow(2).mean(-1, keepdim=True) + self.eps)
         return self.weight * (x * scale).to(self.weight.dtype)
 
@@ -38,7 +38,7 @@ class T5Attention(nn.Module):
                 config.get("relative_attention_num_buckets", 32), self.heads
             )
 
-    def forward(self, x: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: Tensor, bias: Tensor) -> Tensor:
         q, k, v = self.q(x), self.k(x), self.v(x)
         return self.o(attend(q, k, v, self.heads, attn_mask=bias, scale=1.0))
 
@@ -50,7 +50,7 @@ class T5DenseGatedActDense(nn.Module):
         self.wi_1 = nn.Linear(config["d_model"], config["d_ff"], bias=False)
         self.wo = nn.Linear(config["d_ff"], config["d_model"], bias=False)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         return self.wo(F.gelu(self.wi_0(x), approximate="tanh") * self.wi_1(x))
 
 
@@ -66,7 +66,7 @@ class T5Block(nn.Module):
             for name, one in inner.items()
         )
 
-    def forward(self, x: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: Tensor, bias: Tensor) -> Tensor:
         first, second = self.layer
         x = _finite(x + first.SelfAttention(first.layer_norm(x), bias))
         return _finite(x + second.DenseReluDense(second.layer_norm(x)))
@@ -83,7 +83,7 @@ class T5Encoder(Network):
         )
         self.encoder.final_layer_norm = T5LayerNorm(config)
 
-    def forward(self, ids: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
+    def forward(self, ids: Tensor, mask: Tensor | None = None) -> Tensor:
         x = self.shared(ids)
         bias = self._bias(ids.shape[1], ids.device).to(x.dtype)
         if mask is not None:
@@ -92,7 +92,7 @@ class T5Encoder(Network):
             x = self.run(block, x, bias)
         return self.encoder.final_layer_norm(x)
 
-    def _bias(self, length: int, device: torch.device) -> torch.Tensor:
+    def _bias(self, length: int, device: torch.device) -> Tensor:
         """One for every distance, each way: exact for near ones, logarithmic further out."""
         count = self.config.get("relative_attention_num_buckets", 32) // 2
         furthest = self.config.get("relative_attention_max_distance", 128)
@@ -106,7 +106,7 @@ class T5Encoder(Network):
         return table(bucket).permute(2, 0, 1)[None]
 
 
-def _finite(x: torch.Tensor) -> torch.Tensor:
+def _finite(x: Tensor) -> Tensor:
     """T5 overflows half precision: keep its residual stream inside the range."""
     if x.dtype != torch.float16:
         return x

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lorakit.embedded.models.blocks import (
@@ -41,7 +41,7 @@ class Attention(nn.Module):
         self.to_v = nn.Linear(context, width, bias=False)
         self.to_out = nn.ModuleList([nn.Linear(width, width)])
 
-    def forward(self, x: torch.Tensor, context: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: Tensor, context: Tensor) -> Tensor:
         q, k, v = self.to_q(x), self.to_k(context), self.to_v(context)
         return self.to_out[0](attend(q, k, v, self.heads))
 
@@ -51,7 +51,7 @@ class GEGLU(nn.Module):
         super().__init__()
         self.proj = nn.Linear(width, inner * 2)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         value, gate = self.proj(x).chunk(2, dim=-1)
         return value * F.gelu(gate)
 
@@ -62,7 +62,7 @@ class FeedForward(nn.Module):
         inner = width * 4
         self.net = nn.ModuleList([GEGLU(width, inner), nn.Identity(), nn.Linear(inner, width)])
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         return self.net[2](self.net[0](x))
 
 
@@ -76,7 +76,7 @@ class BasicTransformerBlock(nn.Module):
         self.norm3 = nn.LayerNorm(width)
         self.ff = FeedForward(width)
 
-    def forward(self, x: torch.Tensor, context: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: Tensor, context: Tensor) -> Tensor:
         h = self.norm1(x)
         x = x + self.attn1(h, h)
         x = x + self.attn2(self.norm2(x), context)
@@ -96,9 +96,7 @@ class Transformer2DModel(nn.Module):
         )
         self.proj_out = nn.Linear(width, width) if linear else Conv2d(width, width, 1)
 
-    def forward(
-        self, x: torch.Tensor, context: torch.Tensor, run: Run | None = None
-    ) -> torch.Tensor:
+    def forward(self, x: Tensor, context: Tensor, run: Run | None = None) -> Tensor:
         height, width = x.shape[-2:]
         h = self.norm(x)
         if self.linear:
@@ -180,16 +178,16 @@ class UNet(Network):
 
     def forward(
         self,
-        x: torch.Tensor,
-        timesteps: torch.Tensor,
-        context: torch.Tensor,
-        pooled: torch.Tensor | None = None,
-        time_ids: torch.Tensor | None = None,
-    ) -> torch.Tensor:
+        x: Tensor,
+        timesteps: Tensor,
+        context: Tensor,
+        pooled: Tensor | None = None,
+        time_ids: Tensor | None = None,
+    ) -> Tensor:
         # Every resnet starts with this SiLU: do it once.
         time = F.silu(self._time(x, timesteps, pooled, time_ids))
 
-        def layer(stage: nn.Module, index: int, x: torch.Tensor) -> torch.Tensor:
+        def layer(stage: nn.Module, index: int, x: Tensor) -> Tensor:
             x = self.run(stage.resnets[index], x, time)
             if len(stage.attentions) > index:
                 x = self.inside(stage.attentions[index], x, context)
@@ -214,12 +212,8 @@ class UNet(Network):
         return self.conv_out(F.silu(self.conv_norm_out(x)))
 
     def _time(
-        self,
-        x: torch.Tensor,
-        timesteps: torch.Tensor,
-        pooled: torch.Tensor | None,
-        time_ids: torch.Tensor | None,
-    ) -> torch.Tensor:
+        self, x: Tensor, timesteps: Tensor, pooled: Tensor | None, time_ids: Tensor | None
+    ) -> Tensor:
         emb = self.time_embedding(sinusoid(timesteps, self.conv_in.out_channels).to(x.dtype))
         if self.add_embedding is None or pooled is None or time_ids is None:
             return emb

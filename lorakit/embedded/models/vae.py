@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lorakit.embedded.models.blocks import (
@@ -24,8 +24,8 @@ from lorakit.embedded.models.blocks import (
 class Gaussian(NamedTuple):
     """What the encoder says about an image: a mean and a spread for every latent."""
 
-    mean: torch.Tensor
-    std: torch.Tensor
+    mean: Tensor
+    std: Tensor
 
 
 class VaeAttention(nn.Module):
@@ -37,7 +37,7 @@ class VaeAttention(nn.Module):
         self.to_v = nn.Linear(width, width)
         self.to_out = nn.ModuleList([nn.Linear(width, width)])
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         h = self.group_norm(x).flatten(2).transpose(1, 2)
         h = self.to_out[0](attend(self.to_q(h), self.to_k(h), self.to_v(h), 1))
         return x + h.transpose(1, 2).reshape(x.shape)
@@ -81,7 +81,7 @@ class Half(nn.Module):
         ]
         self.walk = [*middle, *outer] if decoder else [*outer, *middle]
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         for block in (self.conv_in, *self.walk):
             x = block(x)
         return self.conv_out(F.silu(self.conv_norm_out(x)))
@@ -100,7 +100,7 @@ class VAE(Network):
         if config.get("use_post_quant_conv", True):
             self.post_quant_conv = nn.Conv2d(latents, latents, 1)
 
-    def encode(self, pixels: torch.Tensor) -> Gaussian:
+    def encode(self, pixels: Tensor) -> Gaussian:
         """Pixels from -1 to 1 to raw latents: scale and shift are the caller's."""
         moments = self.encoder(pixels)
         if self.quant_conv is not None:
@@ -108,7 +108,7 @@ class VAE(Network):
         mean, log_variance = moments.chunk(2, dim=1)
         return Gaussian(mean, torch.exp(0.5 * log_variance.clamp(-30.0, 20.0)))
 
-    def decode(self, latents: torch.Tensor) -> torch.Tensor:
+    def decode(self, latents: Tensor) -> Tensor:
         if self.post_quant_conv is not None:
             latents = self.post_quant_conv(latents)
         return self.decoder(latents)

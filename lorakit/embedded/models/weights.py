@@ -15,7 +15,7 @@ from torch.overrides import TorchFunctionMode
 
 from lorakit.errors import SetupError, did_you_mean
 from lorakit.weights.identify import PICKLED
-from lorakit.weights.safetensors import read_header
+from lorakit.weights.safetensors import Shape, Tensor, read_header
 
 DTYPES = {
     "F64": torch.float64,
@@ -44,13 +44,6 @@ class TensorPart(NamedTuple):
 Layout = Mapping[str, tuple[TensorPart, ...]]  # the module's own name -> where it is in the files
 
 
-class Stored(NamedTuple):
-    path: Path
-    dtype: torch.dtype
-    shape: tuple[int, ...]
-    offset: int  # of the first byte, counted from the start of the file
-
-
 class Tensors:
     """The tensors of one or several files under one set of names, read on demand."""
 
@@ -61,8 +54,8 @@ class Tensors:
     def __contains__(self, name: str) -> bool:
         return name in self.entries
 
-    def shape(self, name: str) -> tuple[int, ...]:
-        return self.entries[name].shape
+    def shape(self, name: str) -> Shape:
+        return self.entries[name][2].shape
 
     def rows(self, part: TensorPart) -> int:
         whole = (self.shape(part.name) or (1,))[0]
@@ -73,18 +66,19 @@ class Tensors:
 
     def read(self, part: TensorPart) -> torch.Tensor:
         """Straight into memory that torch owns: no file is mapped."""
-        entry = self.entries[part.name]
-        row = math.prod(entry.shape[1:]) * entry.dtype.itemsize
+        path, begin, entry = self.entries[part.name]
+        dtype, inner = DTYPES[entry.dtype], entry.shape[1:]
+        row = math.prod(inner) * dtype.itemsize
         raw = torch.empty(self.rows(part) * row, dtype=torch.uint8)
-        with entry.path.open("rb") as file:
-            file.seek(entry.offset + part.start * row)
+        with path.open("rb") as file:
+            file.seek(begin + entry.start + part.start * row)
             if file.readinto(raw.numpy()) < len(raw):
-                raise SetupError(f"{entry.path}: cut short while it was read.")
-        values = raw.view(entry.dtype).view(self.rows(part), *entry.shape[1:])
+                raise SetupError(f"{path}: cut short while it was read.")
+        values = raw.view(dtype).view(self.rows(part), *inner)
         return values.t() if part.transposed else values
 
 
-def _entries(path: Path) -> Iterator[tuple[str, Stored]]:
+def _entries(path: Path) -> Iterator[tuple[str, tuple[Path, int, Tensor]]]:
     if path.suffix.lower() in PICKLED:
         raise SetupError(
             f"{path}: a pickle can run any program when it is read; lorakit reads .safetensors"
@@ -95,7 +89,7 @@ def _entries(path: Path) -> Iterator[tuple[str, Stored]]:
     for name, found in header.tensors.items():
         if found.dtype not in DTYPES:
             raise SetupError(f"{path}: {name} has the type {found.dtype}, which torch cannot read.")
-        yield name, Stored(path, DTYPES[found.dtype], found.shape, header.begin + found.start)
+        yield name, (path, header.begin, found)
 
 
 def on_meta(build: Callable[[], nn.Module]) -> nn.Module:

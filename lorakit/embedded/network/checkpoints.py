@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from lorakit.embedded.training.world import DTYPES, World
 from lorakit.errors import TrainingFailed
@@ -24,10 +25,7 @@ def to_remove(kind: str, now: int, every: int, last: int | None) -> int:
 
 
 def write(
-    path: Path,
-    state: Mapping[str, torch.Tensor],
-    metadata: Mapping[str, str],
-    precision: str | None,
+    path: Path, state: Mapping[str, Tensor], metadata: Mapping[str, str], precision: str | None
 ) -> None:
     from safetensors.torch import save
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lorakit.embedded.models.low_bits import wide_size
@@ -54,10 +54,10 @@ class Adapter:
         self.dropout, self.training = dropout, True
         self.conv = isinstance(shape.module, nn.Conv2d)
         self.shapes = self.layout(shape)
-        self.down: torch.Tensor
-        self.up: torch.Tensor
+        self.down: Tensor
+        self.up: Tensor
         # the same numbers in the type that the layer computes in; gradients gather in their .grad
-        self.work: dict[str, torch.Tensor] = {}
+        self.work: dict[str, Tensor] = {}
         once = (1, 1)  # a pixel at a time
         self._wide = self.conv and (self.module.kernel_size, self.module.stride) != (once, once)
         self._plain = shape.module.forward
@@ -72,7 +72,7 @@ class Adapter:
     def start(self, chance: torch.Generator) -> None:
         self.down.copy_(kaiming(self.shapes["down"], chance))
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         down, up = self.work["down"], self.work["up"]
         x, drop = x.to(down.dtype), self.dropout if self.training else Dropout()
         if self._wide or drop.any:
@@ -82,9 +82,7 @@ class Adapter:
         gradients = (down.grad, up.grad)
         return self._product.apply(x, weight, bias, down, up, self.scale, gradients)
 
-    def _spelt_out(
-        self, x: torch.Tensor, down: torch.Tensor, up: torch.Tensor, drop: Dropout
-    ) -> torch.Tensor:
+    def _spelt_out(self, x: Tensor, down: Tensor, up: Tensor, drop: Dropout) -> Tensor:
         """The same sum, for convolutions and dropout; chance is drawn where the numbers are."""
         out, scale = self._plain(x), self.scale
         if self.conv:
@@ -101,7 +99,7 @@ class Adapter:
             high = high * (torch.rand(1, device=x.device) >= drop.module)
         return torch.add(out, high, alpha=scale)
 
-    def _kept(self, low: torch.Tensor) -> torch.Tensor:
+    def _kept(self, low: Tensor) -> Tensor:
         """Which ranks of every sample are kept."""
         rows, middle = low.shape[0], (1,) * (low.dim() - 2)
         spread = (self.dim, *middle) if self.conv else (*middle, self.dim)
@@ -128,8 +126,8 @@ class Network:
         self.compute = compute or dtype
         self.adapters = [make(shape, dropout) for shape in shapes]
         self.parts: dict[str, list[tuple[Adapter, str]]] = {}  # in their order in the flat tensor
-        self.flat: dict[str, torch.Tensor] = {}
-        self.work: dict[str, torch.Tensor] = {}  # the flat tensor itself where the types are equal
+        self.flat: dict[str, Tensor] = {}
+        self.work: dict[str, Tensor] = {}  # the flat tensor itself where the types are equal
         for group in dict.fromkeys(adapter.group for adapter in self.adapters):
             members = [adapter for adapter in self.adapters if adapter.group == group]
             halves = {group: ("down",), f"{group} plus": ("up",)} if group in plus else {group: ()}
@@ -180,18 +178,18 @@ class Network:
         """Whether chance has a part in what the layers compute."""
         return any(adapter.dropout.any for adapter in self.adapters)
 
-    def parameters(self, group: str) -> list[torch.Tensor]:
+    def parameters(self, group: str) -> list[Tensor]:
         """The single matrices of a group, for optimisers that look at shapes."""
         return [getattr(adapter, side) for adapter, side in self.parts[group]]
 
-    def gradients(self) -> list[torch.Tensor]:
+    def gradients(self) -> list[Tensor]:
         return [flat.grad for flat in self.flat.values() if flat.grad is not None]
 
-    def copies(self) -> dict[str, torch.Tensor]:
+    def copies(self) -> dict[str, Tensor]:
         return {group: flat.detach().clone() for group, flat in self.flat.items()}
 
     @torch.no_grad()
-    def overwrite(self, values: Mapping[str, torch.Tensor]) -> None:
+    def overwrite(self, values: Mapping[str, Tensor]) -> None:
         for group, flat in self.flat.items():
             flat.copy_(values[group])
         self.refresh()
@@ -215,20 +213,20 @@ class Network:
         for adapter in self.adapters:
             adapter.training = on
 
-    def state_dict(self) -> dict[str, torch.Tensor]:
+    def state_dict(self) -> dict[str, Tensor]:
         """Kohya's keys; detached copies on the CPU."""
         state = {f"{one.name}.alpha": torch.tensor(float(one.alpha)) for one in self.adapters}
         for key, weight in self.named().items():
             state[key] = weight.detach().to("cpu", copy=True)
         return state
 
-    def named(self) -> dict[str, torch.Tensor]:
+    def named(self) -> dict[str, Tensor]:
         """What is learned, by its key in the file."""
         every = self.adapters
         return {f"{a.name}.{a.sides[side]}": getattr(a, side) for a in every for side in a.shapes}
 
     @torch.no_grad()
-    def load(self, state: Mapping[str, torch.Tensor]) -> tuple[list[str], list[str]]:
+    def load(self, state: Mapping[str, Tensor]) -> tuple[list[str], list[str]]:
         """Weights from a file; what the file lacks and what it has beyond us."""
         wanted = self.named()
         for key, parameter in wanted.items():
@@ -239,7 +237,7 @@ class Network:
         return missing, [key for key in state if key not in wanted and not key.endswith(".alpha")]
 
     @torch.no_grad()
-    def limit_norms(self, limit: float) -> torch.Tensor:
+    def limit_norms(self, limit: float) -> Tensor:
         """Scale every adapter whose product is longer than `limit`; how many were, the mean and
         the largest norm after it, still on the device.
         """
@@ -256,19 +254,19 @@ class Network:
         return torch.stack([over.sum().to(found), found.mean(), found.max()])
 
 
-def kaiming(shape: tuple[int, ...], chance: torch.Generator) -> torch.Tensor:
+def kaiming(shape: tuple[int, ...], chance: torch.Generator) -> Tensor:
     """With a = sqrt(5), kohya's choice."""
     bound = 1 / math.sqrt(math.prod(shape[1:]))
     return torch.empty(shape).uniform_(-bound, bound, generator=chance)
 
 
-def _with_gradient(count: int, device: torch.device | str, dtype: torch.dtype) -> torch.Tensor:
+def _with_gradient(count: int, device: torch.device | str, dtype: torch.dtype) -> Tensor:
     flat = torch.zeros(count, device=device, dtype=dtype, requires_grad=True)
     flat.grad = torch.zeros_like(flat)
     return flat
 
 
-def _part(flat: torch.Tensor, at: int, shape: tuple[int, ...]) -> torch.Tensor:
+def _part(flat: Tensor, at: int, shape: tuple[int, ...]) -> Tensor:
     """Autograd adds into its gradient, and so into the flat one."""
     size = math.prod(shape)
     view = flat.detach()[at : at + size].view(shape).requires_grad_()

@@ -12,19 +12,20 @@ from functools import partial
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.nn import functional as F
 
 from lorakit.embedded.models.low_bits import wide_size, wide_weight
 from lorakit.embedded.network.lora import Adapter, Dropout, Shape, kaiming
 
-Factors = Mapping[str, torch.Tensor]  # by their names in a file
+Factors = Mapping[str, Tensor]  # by their names in a file
 Dims = dict[str, tuple[int, ...]]
 UP, DOWN, MAGNITUDE = "lora_up.weight", "lora_down.weight", "dora_scale"
 NOT_PLAIN = {"dora_wd", "rs_lora", "rank_dropout", "module_dropout"}
 EPS = torch.finfo(torch.float32).eps  # LyCORIS adds it to a norm
 
 
-def rebuilt(of: Factors) -> torch.Tensor:
+def rebuilt(of: Factors) -> Tensor:
     """The change of a weight, flattened behind its first dimension, before it is scaled."""
     if UP in of:
         return of[UP].flatten(1) @ of[DOWN].flatten(1)
@@ -35,7 +36,7 @@ def rebuilt(of: Factors) -> torch.Tensor:
     return both.reshape(first.shape[0] * second.shape[0], -1)
 
 
-def _product(of: Factors, name: str) -> torch.Tensor:
+def _product(of: Factors, name: str) -> Tensor:
     return of[name].flatten(1) if name in of else of[f"{name}_a"] @ of[f"{name}_b"]
 
 
@@ -45,12 +46,12 @@ class RebuiltLayer(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any,
-        x: torch.Tensor,
-        bias: torch.Tensor | None,
+        x: Tensor,
+        bias: Tensor | None,
         layer: "Rebuilt",
-        kept: torch.Tensor | None,
-        *factors: torch.Tensor,
-    ) -> torch.Tensor:
+        kept: Tensor | None,
+        *factors: Tensor,
+    ) -> Tensor:
         ctx.save_for_backward(x, kept, *factors)
         ctx.layer = layer
         wide = wide_weight(layer.module, x.dtype)
@@ -65,7 +66,7 @@ class RebuiltLayer(torch.autograd.Function):
         return out if bias is None else out.add_(bias.view(spread))
 
     @staticmethod
-    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, kept, *factors = ctx.saved_tensors
         layer = ctx.layer
         wide = wide_weight(layer.module, grad.dtype)
@@ -86,7 +87,7 @@ class RebuiltLayer(torch.autograd.Function):
         return (of_x, *[None] * (len(factors) + 3))
 
 
-def _gain(magnitude: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+def _gain(magnitude: Tensor, weight: Tensor) -> Tensor:
     """What each output is multiplied by, so that its weights have the length that is learned."""
     return magnitude.flatten() / (weight.flatten(1).norm(dim=1) + EPS)
 
@@ -150,28 +151,24 @@ class Rebuilt(Adapter):
             name: getattr(self, name) if name == MAGNITUDE else self.work[name] for name in names
         }
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         parts, bias = self.learned(), self.module.bias
         x = x.to(next(part.dtype for name, part in parts.items() if name != MAGNITUDE))
         bias = None if bias is None else bias.to(x.dtype)
         return RebuiltLayer.apply(x, bias, self, self._kept_rows(x), *parts.values())
 
-    def answer(
-        self, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None
-    ) -> torch.Tensor:
+    def answer(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         if self.conv:
             return F.conv2d(x, weight, bias, self.module.stride, self.module.padding)
         return F.linear(x, weight, bias)
 
-    def change(
-        self, weight: torch.Tensor, factors: Factors, kept: torch.Tensor | None
-    ) -> torch.Tensor:
+    def change(self, weight: Tensor, factors: Factors, kept: Tensor | None) -> Tensor:
         delta = rebuilt(factors) * self.scale
         return (delta if kept is None else delta * kept[:, None]).view(weight.shape)
 
     def pulled(
-        self, grad: torch.Tensor, x: torch.Tensor, weight: torch.Tensor, *, wants_x: bool
-    ) -> tuple[torch.Tensor | None, torch.Tensor]:
+        self, grad: Tensor, x: Tensor, weight: Tensor, *, wants_x: bool
+    ) -> tuple[Tensor | None, Tensor]:
         """The gradients of x, where it is asked for, and of the weight."""
         if self.conv:
             spacing = (self.module.stride, self.module.padding, (1, 1), False, (0, 0), 1)
@@ -181,7 +178,7 @@ class Rebuilt(Adapter):
         of_weight = grad.reshape(-1, grad.shape[-1]).t() @ x.reshape(-1, x.shape[-1])
         return (grad @ weight if wants_x else None), of_weight
 
-    def _kept_rows(self, x: torch.Tensor) -> torch.Tensor | None:
+    def _kept_rows(self, x: Tensor) -> Tensor | None:
         """Which outputs are changed: LyCORIS' rank_dropout; its module_dropout is all or none."""
         drop = self.dropout
         if not (self.training and (drop.rank or drop.module)):
@@ -209,7 +206,7 @@ def maker(extra: Mapping[str, str]) -> Callable[[Shape, Dropout], Adapter]:
     return partial(Rebuilt, extra=extra)
 
 
-def changed(of: Factors, weight: torch.Tensor, strength: float) -> torch.Tensor:
+def changed(of: Factors, weight: Tensor, strength: float) -> Tensor:
     """A weight that wears a file's adapter; between none and all of it as ComfyUI does."""
     parts = {name: part.float().to(weight.device) for name, part in of.items()}
     alpha, magnitude = parts.pop("alpha", None), parts.pop(MAGNITUDE, None)

@@ -92,10 +92,8 @@ def epoch_second() -> int:
     """SOURCE_DATE_EPOCH (reproducible-builds.org), else the first second of 1980 (UTC)."""
     text = os.environ.get("SOURCE_DATE_EPOCH", "").strip()
     if text and not re.fullmatch(r"\d{1,11}", text):
-        raise RecipeError(
-            f"SOURCE_DATE_EPOCH = {text!r} is no time.",
-            hint="Write seconds since 1970, or unset it.",
-        )
+        what = f"SOURCE_DATE_EPOCH = {text!r} is no time."
+        raise RecipeError(what, hint="Write seconds since 1970, or unset it.")
     return int(text or EPOCH)
 
 

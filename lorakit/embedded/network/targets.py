@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from lorakit.catalogue.options import DEFAULT_RANK
 from lorakit.embedded.models.layouts import ldm_module
@@ -52,7 +52,7 @@ def build(task: Task, denoiser: nn.Module, encoders: Sequence[nn.Module]) -> Net
     """`encoders`: those that learn."""
     args, world = task.args, task.world
     wanted = shapes(args, task.base.family, denoiser, encoders)
-    weights: dict[str, torch.Tensor] = {}
+    weights: dict[str, Tensor] = {}
     file = Path(args.network_weights or "")
     if args.network_weights:
         from safetensors.torch import load_file
@@ -141,9 +141,7 @@ def _flux_layers(flux: nn.Module, args: argparse.Namespace) -> Iterator[Layer]:
         yield path, module, dim, args.network_alpha
 
 
-def _from_weights(
-    every: Sequence[Shape], state: Mapping[str, torch.Tensor], file: Path
-) -> list[Shape]:
+def _from_weights(every: Sequence[Shape], state: Mapping[str, Tensor], file: Path) -> list[Shape]:
     """`dim_from_weights`: the adapters of a file, with its ranks and alphas."""
     known = {shape.name: shape for shape in every}
     found = []
@@ -158,7 +156,7 @@ def _from_weights(
 
 
 def _refuse_other_sizes(
-    network: Network, weights: Mapping[str, torch.Tensor], file: Path, hint: str
+    network: Network, weights: Mapping[str, Tensor], file: Path, hint: str
 ) -> None:
     """Of another rank they cannot begin; of another alpha they would begin weaker or stronger."""
     for key, ours in network.state_dict().items():

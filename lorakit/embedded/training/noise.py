@@ -10,6 +10,7 @@ import math
 import random
 
 import torch
+from torch import Tensor
 
 from lorakit.embedded.training.world import seed_of, send
 
@@ -28,31 +29,31 @@ class Schedule:
             signal = _to_zero(signal)
         self.signal = signal.to(device)
 
-    def noised(self, latents: torch.Tensor, noise: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+    def noised(self, latents: Tensor, noise: Tensor, t: Tensor) -> Tensor:
         a, b = self._amounts(t, latents)
         return a * latents + b * noise
 
-    def velocity(self, latents: torch.Tensor, noise: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+    def velocity(self, latents: Tensor, noise: Tensor, t: Tensor) -> Tensor:
         a, b = self._amounts(t, latents)
         return a * noise - b * latents
 
-    def _amounts(self, t: torch.Tensor, like: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def _amounts(self, t: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
         share = self.signal[t].to(like.dtype).view(-1, *[1] * (like.dim() - 1))
         return share.sqrt(), (1.0 - share).sqrt()
 
 
-def _to_zero(signal: torch.Tensor) -> torch.Tensor:
+def _to_zero(signal: Tensor) -> Tensor:
     """The last of the square roots becomes 0, the first stays (arXiv 2305.08891)."""
     root = signal.sqrt()
     first, last = root[0].clone(), root[-1].clone()
     return ((root - last) * (first / (first - last))) ** 2
 
 
-def sample_noise(latents: torch.Tensor, args: argparse.Namespace, step_seed: int) -> torch.Tensor:
+def sample_noise(latents: Tensor, args: argparse.Namespace, step_seed: int) -> Tensor:
     """White noise, plus an offset per channel, plus coarser noise, as asked for."""
     noise = gaussian(latents)
     if args.noise_offset:
-        offset: float | torch.Tensor = args.noise_offset
+        offset: float | Tensor = args.noise_offset
         if args.noise_offset_random_strength:
             offset = send(torch.rand(1), latents.device) * args.noise_offset
         if args.adaptive_noise_scale is not None:
@@ -65,7 +66,7 @@ def sample_noise(latents: torch.Tensor, args: argparse.Namespace, step_seed: int
     return noise
 
 
-def perturbed(noise: torch.Tensor, args: argparse.Namespace) -> torch.Tensor:
+def perturbed(noise: Tensor, args: argparse.Namespace) -> Tensor:
     """What is mixed into the latents: the noise, or with input perturbation a little more."""
     if not args.ip_noise_gamma:
         return noise
@@ -73,11 +74,11 @@ def perturbed(noise: torch.Tensor, args: argparse.Namespace) -> torch.Tensor:
     return noise + args.ip_noise_gamma * share * gaussian(noise)
 
 
-def gaussian(like: torch.Tensor) -> torch.Tensor:
+def gaussian(like: Tensor) -> Tensor:
     return send(torch.randn(like.shape), like.device).to(like.dtype)
 
 
-def _pyramid(noise: torch.Tensor, iterations: int, discount: float, step_seed: int) -> torch.Tensor:
+def _pyramid(noise: Tensor, iterations: int, discount: float, step_seed: int) -> Tensor:
     """Coarser and coarser noise on top, then back to unit variance (multires noise)."""
     height, width = noise.shape[-2:]
     chance = random.Random(seed_of(step_seed, "pyramid"))
@@ -92,9 +93,7 @@ def _pyramid(noise: torch.Tensor, iterations: int, discount: float, step_seed: i
     return noise / noise.std()
 
 
-def weighted(
-    loss: torch.Tensor, t: torch.Tensor, schedule: Schedule, args: argparse.Namespace
-) -> torch.Tensor:
+def weighted(loss: Tensor, t: Tensor, schedule: Schedule, args: argparse.Namespace) -> Tensor:
     """Per-sample losses times what min-SNR, debiasing and the v-prediction options say."""
     snr = schedule.snr[t].float()
     bounded = snr.clamp(max=1000)  # infinite at the first step
@@ -111,9 +110,7 @@ def weighted(
     return loss
 
 
-def huber_threshold(
-    t: torch.Tensor, args: argparse.Namespace, schedule: Schedule | None
-) -> torch.Tensor:
+def huber_threshold(t: Tensor, args: argparse.Namespace, schedule: Schedule | None) -> Tensor:
     """The point where the loss turns from square to straight, per sample (arXiv 2403.16728)."""
     if args.huber_schedule == "exponential":
         return torch.exp(t.float() * math.log(args.huber_c) / STEPS) * args.huber_scale
@@ -124,12 +121,12 @@ def huber_threshold(
 
 
 def distance(
-    prediction: torch.Tensor,
-    target: torch.Tensor,
-    t: torch.Tensor,
+    prediction: Tensor,
+    target: Tensor,
+    t: Tensor,
     args: argparse.Namespace,
     schedule: Schedule | None,
-) -> torch.Tensor:
+) -> Tensor:
     """The loss of every element."""
     error = prediction.float() - target.float()
     if args.loss_type == "l2":

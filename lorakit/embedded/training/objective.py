@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from tqdm import tqdm
 
 from lorakit.embedded.data.batches import Batch, validation_batches
@@ -30,18 +30,18 @@ class Inputs:
     host nothing more, so that it can be recorded and replayed.
     """
 
-    latents: torch.Tensor
-    white: torch.Tensor  # the noise
-    mixed: torch.Tensor  # what is mixed into the latents: the noise, or slightly more of it
-    t: torch.Tensor  # a timestep for every sample
-    weights: torch.Tensor  # of the samples' losses
-    share: torch.Tensor | None = None  # of noise, where matching a flow
-    time_ids: torch.Tensor | None = None  # SDXL
-    masks: torch.Tensor | None = None  # how much each place of the latents counts
+    latents: Tensor
+    white: Tensor  # the noise
+    mixed: Tensor  # what is mixed into the latents: the noise, or slightly more of it
+    t: Tensor  # a timestep for every sample
+    weights: Tensor  # of the samples' losses
+    share: Tensor | None = None  # of noise, where matching a flow
+    time_ids: Tensor | None = None  # SDXL
+    masks: Tensor | None = None  # how much each place of the latents counts
     texts: Conditioning | None = None
     tokens: Tokens = ()  # where a text encoder learns
 
-    def tensors(self) -> dict[str, torch.Tensor]:
+    def tensors(self) -> dict[str, Tensor]:
         words = vars(self.texts) if self.texts is not None else {}
         tokens = {f"tokens {place}": part for place, part in enumerate(self.tokens)}
         every = {**vars(self), **words, **tokens}
@@ -84,7 +84,7 @@ class Objective:
         *,
         step: int,
         timestep: int | None = None,
-        pixels: Sequence[torch.Tensor] | None = None,
+        pixels: Sequence[Tensor] | None = None,
         learning: bool = True,
     ) -> Inputs:
         """Everything random follows from `step_seed`; a given timestep is used for every sample."""
@@ -113,7 +113,7 @@ class Objective:
             tokens=tokens,
         )
 
-    def _drawn(self, latents: torch.Tensor, step_seed: int, timestep: int | None) -> Inputs:
+    def _drawn(self, latents: Tensor, step_seed: int, timestep: int | None) -> Inputs:
         """Noise and timesteps."""
         args, count, device, share = self.args, len(latents), latents.device, None
         if self.schedule is None:
@@ -134,7 +134,7 @@ class Objective:
         t, ones = send(t, device), torch.ones(count, device=device)
         return Inputs(latents, white, noise.perturbed(white, args), t, ones, share)
 
-    def loss_of(self, inputs: Inputs, *, learning: bool = True) -> torch.Tensor:
+    def loss_of(self, inputs: Inputs, *, learning: bool = True) -> Tensor:
         with torch.set_grad_enabled(learning):
             texts = inputs.texts
             if inputs.tokens:
@@ -142,7 +142,7 @@ class Objective:
             assert texts is not None
             return self._losses(inputs, texts).mean()
 
-    def _losses(self, inputs: Inputs, texts: Conditioning) -> torch.Tensor:
+    def _losses(self, inputs: Inputs, texts: Conditioning) -> Tensor:
         """Of every sample."""
         args, latents, t, schedule = self.args, inputs.latents, inputs.t, self.schedule
         if schedule is None:

@@ -178,8 +178,6 @@ def facts_of(folder: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise RecipeError(f"{folder}: not a state that can be resumed ({error}).") from error
     if "identity" not in facts:
-        raise RecipeError(
-            f"{folder}: a state of kohya's scripts; the embedded trainer resumes its own only.",
-            hint="Start from its model.safetensors with network_weights.",
-        )
+        what = f"{folder}: a state of kohya's scripts; the embedded trainer resumes its own only."
+        raise RecipeError(what, hint="Start from its model.safetensors with network_weights.")
     return facts

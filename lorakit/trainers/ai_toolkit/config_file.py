@@ -12,6 +12,7 @@ from typing import Any
 from lorakit.catalogue.options import sections
 from lorakit.dataset.facts import DatasetFacts, SubsetFacts
 from lorakit.errors import Fault
+from lorakit.recipe.model import Section
 from lorakit.recipe.options import Options
 from lorakit.toml_text import proven, table_text
 from lorakit.trainers import run_files
@@ -54,7 +55,7 @@ PROMPT = {
 }
 
 
-def files(options: Options, facts: DatasetFacts) -> tuple[dict[str, str], list[Fault]]:
+def files(options: Options, _settings: Section, facts: DatasetFacts) -> run_files.Texts:
     faults = [*GRAMMAR.faults(options, facts), *_unread(options, facts)]
     config = configuration(options, facts, faults)
     for place, what in replaced(config):

@@ -8,9 +8,7 @@ from typing import Any
 
 from lorakit import tomllib
 from lorakit.catalogue.file_names import EXPERTS, CheckpointName
-from lorakit.dataset.facts import DatasetFacts
-from lorakit.errors import Fault
-from lorakit.recipe.model import Resolved, Section
+from lorakit.recipe.model import Resolved
 from lorakit.recipe.options import Options
 from lorakit.trainers.ai_toolkit import config_file, rules
 from lorakit.trainers.ai_toolkit.lines import AiToolkitText
@@ -50,6 +48,7 @@ class AiToolkit(CheckoutTrainer):
     SEPARATE_FOLDERS = True
     RESUMABLE_WITH = "save_every_n_steps=250"
     CONFIG = config_file.FILE
+    files = staticmethod(config_file.files)
     changed = staticmethod(config_file.changed)
     HANDED_OVER = (
         "ai-toolkit: writes its caches beside the pictures, and started twice it goes on from the"
@@ -75,11 +74,6 @@ class AiToolkit(CheckoutTrainer):
         if bar and not resolved.path_of(adapter).exists():
             wanted.append("/".join(adapter.split("/")[:2]))
         return [name for name in wanted if not is_cached(name)]
-
-    def files(
-        self, options: Options, _settings: Section, facts: DatasetFacts
-    ) -> tuple[dict[str, str], list[Fault]]:
-        return config_file.files(options, facts)
 
     def names(self, options: Options) -> tuple[CheckpointName, ...]:
         switches = {f"train_{part}": options.value(f"train_{part}") for part in EXPERTS}

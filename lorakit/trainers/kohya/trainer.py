@@ -105,11 +105,7 @@ def version_faults(located: Located) -> Iterator[Fault]:
     wanted, found = dict(_PIN.findall(text)), packages_of(located.python)
     for name in WATCHED:
         version, there = wanted.get(name, ""), found.get(name, "")
-        if version and there and _minor(version) != _minor(there):
+        if version and there and version.split(".")[:2] != there.split(".")[:2]:
             what = f"{name} {there} is installed; these scripts were written for {version}."
             hint = f"{located.python} -m pip install {name}=={version}"
             yield Fault(str(located.python), what, hint, f"version-{name}", "warning")
-
-
-def _minor(version: str) -> list[str]:
-    return version.split(".")[:2]

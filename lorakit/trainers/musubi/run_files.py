@@ -28,9 +28,7 @@ CONTROLS = {"original": 0, "layered": 0, "edit": 1}
 RENAMED = {"scale": "cfg_scale", "flow_shift": "discrete_flow_shift"}  # in a prompt's table
 
 
-def files(
-    options: Options, settings: Section, facts: DatasetFacts
-) -> tuple[dict[str, str], list[Fault]]:
+def files(options: Options, settings: Section, facts: DatasetFacts) -> run_files.Texts:
     faults = [*GRAMMAR.faults(options, facts), *_dataset_faults(options, facts)]
     run_dir = Path(str(settings["dataset_config"].value)).parent if settings else Path()
     if glob.escape(str(run_dir)) != str(run_dir):

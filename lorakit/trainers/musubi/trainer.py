@@ -12,7 +12,7 @@ from lorakit.events import Event
 from lorakit.families import FAMILIES
 from lorakit.recipe.model import Resolved
 from lorakit.recipe.options import Options
-from lorakit.trainers.base import Command, Script, Start, Work
+from lorakit.trainers.base import Command, Script, Start
 from lorakit.trainers.checkout import CheckoutTrainer, Home
 from lorakit.trainers.continuation import Continuation, Paused, saves_after
 from lorakit.trainers.musubi import caches, rules, run_files
@@ -46,6 +46,8 @@ class Musubi(CheckoutTrainer):
     PRINTS_MEAN_LOSS = True
     STATES_COUNT = False
     files = staticmethod(run_files.files)
+    needless = staticmethod(caches.needless)
+    fault_after = staticmethod(caches.fault_after)
 
     def find(self, family: str) -> Script:
         found = super().find(family)
@@ -69,12 +71,6 @@ class Musubi(CheckoutTrainer):
         texts = _cacher(options, start, f"{family}_cache_text_encoder_outputs.py")
         cachers = (Command((*latents,), caches.LATENTS), Command((*texts,), caches.TEXTS))
         return (*cachers, *super().commands(options, start))
-
-    def needless(self, command: Command, work: Work) -> str:
-        return caches.needless(command, work)
-
-    def fault_after(self, command: Command, work: Work) -> str:
-        return caches.fault_after(command, work)
 
     def log_reader(self, offset: int = 0, total: int = 0, command: str = "training") -> Reader:
         cacher = command in {caches.LATENTS, caches.TEXTS}
