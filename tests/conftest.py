@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import re
 import signal
@@ -12,6 +13,7 @@ from drawings import photo
 from plans_by_hand import make_plan, project
 
 from lorakit import config
+from lorakit.run.watch import supervise
 
 if (
     signal.getsignal(signal.SIGINT) == signal.SIG_IGN
@@ -22,11 +24,18 @@ REAL_CONFIG = {
     key: config.user_setting(key) for key in config.KEYS
 }  # read once, before the home is taken away
 NUMBERS = itertools.count()
+supervise.GLANCE_S = 0.02  # hundreds of stand-ins end within a tenth of a second
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The longest first: one worker would have it at the end, alone."""
     items.sort(key=lambda item: "tests/toy/test_demo" not in item.nodeid)
+
+
+def pytest_collection_finish() -> None:
+    """Thousands of collected tests stay to the end: nothing to look through for garbage."""
+    gc.collect()
+    gc.freeze()
 
 
 def new_folder(factory: pytest.TempPathFactory, name: str) -> Path:
