@@ -42,10 +42,10 @@ train: setup ## train one recipe: make train RECIPE=recipes/maya.toml
 	@$(RUN) train $(RECIPE)
 
 test: setup ## the quick tests
-	$(BIN)/python -m pytest -n auto
+	$(BIN)/python -m pytest -n auto --dist worksteal
 
 test-slow: setup ## real training at toy size, kill loops, two processes
-	$(BIN)/python -m pytest -n auto -m 'slow and not long and not real and not browser and not gpu'
+	$(BIN)/python -m pytest -n auto --dist worksteal -m 'slow and not long and not real and not browser and not gpu'
 
 test-long: setup ## the slow tests that take over a minute each: Slurm and ssh (where installed), halving, two machines
 	$(BIN)/python -m pytest -m 'long'
@@ -64,14 +64,14 @@ check: setup ## ruff, mypy and the quick tests
 	$(BIN)/ruff check lorakit tools tests
 	$(BIN)/ruff format --check lorakit tools tests
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -n auto
+	$(BIN)/python -m pytest -n auto --dist worksteal
 
 fix: setup ## let ruff fix and format what it can
 	$(BIN)/ruff check --fix lorakit tools tests
 	$(BIN)/ruff format lorakit tools tests
 
 coverage: setup ## lines that the quick and the slow tests reach; fails under 95 %
-	$(BIN)/python -m pytest -n auto -m 'not real and not browser and not gpu and not long' --cov --cov-report=term:skip-covered
+	$(BIN)/python -m pytest -n auto --dist worksteal -m 'not real and not browser and not gpu and not long' --cov --cov-report=term:skip-covered
 
 shape: setup ## how much code there is, how it is cut, what occurs twice
 	$(BIN)/python tools/shape.py

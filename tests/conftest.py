@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import itertools
+import os
 import re
 import signal
 from pathlib import Path
@@ -19,6 +20,8 @@ if (
     signal.getsignal(signal.SIGINT) == signal.SIG_IGN
 ):  # a shell's background job ignores Ctrl-C, and so would the programs tried here
     signal.signal(signal.SIGINT, signal.default_int_handler)
+if "PYTEST_XDIST_WORKER" in os.environ:  # as many workers as cores: more threads only wait
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 __all__ = ["make_plan", "photo", "project"]  # fixtures for every room
 REAL_CONFIG = {
     key: config.user_setting(key) for key in config.KEYS

@@ -1,4 +1,4 @@
-"""Kill -9 in the middle of add and prepare, twenty times: no original changed, no half file, and a rerun completes."""
+"""Kill -9 in the middle of add and prepare, eight times each: no original changed, no half file, and a rerun completes."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from drawings import drawing
 from PIL import Image
 
 pytestmark = pytest.mark.slow
+KILLS = 8  # `make attack` tries more
 
 
 def tree(folder: Path) -> dict[str, str]:
@@ -68,23 +69,23 @@ def assert_all_decode(folder: Path) -> None:
             image.load()
 
 
-def test_add_survives_twenty_kills(photos: Path, tmp_path: Path) -> None:
+def test_add_survives_kills(photos: Path, tmp_path: Path) -> None:
     source = tree(photos)
     words = ["add", str(tmp_path / "data"), str(photos), "--repeats", "5", "--trigger", "qb_fox"]
     length = whole(["add", str(tmp_path / "probe"), *words[2:]])
     rng = random.Random(1)
-    kills = sum(killed_after(words, rng.uniform(0.3, 1.0) * length) for _ in range(20))
+    kills = sum(killed_after(words, rng.uniform(0.3, 1.0) * length) for _ in range(KILLS))
     folder = tmp_path / "data/originals/qb_fox"
     if folder.exists():
         assert_all_decode(folder)
     whole(words)
-    assert kills >= 5
+    assert kills >= 3
     assert tree(photos) == source
     assert tree(folder) == source
     assert not list(tmp_path.rglob(".adding.*"))
 
 
-def test_prepare_survives_twenty_kills(photos: Path, tmp_path: Path) -> None:
+def test_prepare_survives_kills(photos: Path, tmp_path: Path) -> None:
     root, probe = tmp_path / "data", tmp_path / "probe"
     for place in (root, probe):
         whole(["add", str(place), str(photos), "--repeats", "5", "--trigger", "qb_fox"])
@@ -103,7 +104,7 @@ def test_prepare_survives_twenty_kills(photos: Path, tmp_path: Path) -> None:
     length = whole(["prepare", str(probe), *words[2:]])
     rng = random.Random(2)
     kills = 0
-    for turn in range(20):
+    for turn in range(KILLS):
         size = str(
             448 + 64 * (turn % 3)
         )  # other settings each time: every file is made anew, over the old one
@@ -125,7 +126,7 @@ def test_prepare_survives_twenty_kills(photos: Path, tmp_path: Path) -> None:
             with Image.open(path) as image:
                 image.load()
     whole(words)
-    assert kills >= 5
+    assert kills >= 3
     assert tree(root / "originals") == originals
     assert tree(root / "5_qb_fox") == tree(probe / "5_qb_fox")
     assert not list(root.rglob("*.tmp"))
@@ -135,7 +136,7 @@ def test_ctrl_c_at_any_moment_says_one_word_and_leaves_no_half_file(
     photos: Path, tmp_path: Path
 ) -> None:
     stopped = 0
-    for turn in range(12):
+    for turn in range(6):
         words = [
             "prepare",
             str(tmp_path / "data"),
@@ -157,7 +158,7 @@ def test_ctrl_c_at_any_moment_says_one_word_and_leaves_no_half_file(
         until = time.monotonic() + 20
         while time.monotonic() < until and not _workers(child.pid):
             time.sleep(0.01)
-        time.sleep(0.08 * turn)  # from the first breath of its workers on
+        time.sleep(0.16 * turn)  # from the first breath of its workers on
         os.killpg(child.pid, signal.SIGINT)
         said = child.communicate(timeout=60)[1].strip()
         if child.returncode == 130:
@@ -169,7 +170,7 @@ def test_ctrl_c_at_any_moment_says_one_word_and_leaves_no_half_file(
             assert done, said
             assert int(done[1]) + int(done[2]) == 30
         assert not list(tmp_path.rglob("*.tmp"))
-    assert stopped >= 4
+    assert stopped >= 2
 
 
 def _workers(parent: int) -> bool:

@@ -247,6 +247,7 @@ def test_the_dataset_was_not_touched(run: Run) -> None:
     assert not list(place.rglob("*.npz"))
 
 
+@pytest.mark.slow
 def test_a_rehearsal_of_the_same_recipe_proves_the_machine_and_leaves_nothing(
     run: Run, own_home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
