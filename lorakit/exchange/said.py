@@ -43,12 +43,10 @@ class Theirs:
 
 def leaves(data: Any, path: str = "") -> Iterator[tuple[str, Any]]:
     """Every value with its dotted place; a list of plain values is one, an empty table none."""
-    if isinstance(data, Mapping):
-        for key, value in data.items():
+    nested = isinstance(data, list) and any(isinstance(one, (Mapping, list)) for one in data)
+    if nested or isinstance(data, Mapping):
+        for key, value in enumerate(data) if nested else data.items():
             yield from leaves(value, f"{path}.{key}" if path else str(key))
-    elif isinstance(data, list) and any(isinstance(one, (Mapping, list)) for one in data):
-        for number, value in enumerate(data):
-            yield from leaves(value, f"{path}.{number}" if path else str(number))
     else:
         yield path, data
 

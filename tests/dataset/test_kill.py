@@ -1,4 +1,4 @@
-"""Kill -9 in the middle of add and prepare, eight times each: no original changed, no half file, and a rerun completes."""
+"""Kill -9 in the middle of add and prepare, six times each: no original changed, no half file, and a rerun completes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from drawings import drawing
 from PIL import Image
 
 pytestmark = pytest.mark.slow
-KILLS = 8  # `make attack` tries more
+KILLS = 6  # that found it running, of at most 20 tries; `make attack` has more
 
 
 def tree(folder: Path) -> dict[str, str]:
@@ -74,12 +74,14 @@ def test_add_survives_kills(photos: Path, tmp_path: Path) -> None:
     words = ["add", str(tmp_path / "data"), str(photos), "--repeats", "5", "--trigger", "qb_fox"]
     length = whole(["add", str(tmp_path / "probe"), *words[2:]])
     rng = random.Random(1)
-    kills = sum(killed_after(words, rng.uniform(0.3, 1.0) * length) for _ in range(KILLS))
+    kills = tries = 0
+    while kills < KILLS and tries < 20:
+        kills, tries = kills + killed_after(words, rng.uniform(0.3, 1.0) * length), tries + 1
     folder = tmp_path / "data/originals/qb_fox"
     if folder.exists():
         assert_all_decode(folder)
     whole(words)
-    assert kills >= 3
+    assert kills >= 5
     assert tree(photos) == source
     assert tree(folder) == source
     assert not list(tmp_path.rglob(".adding.*"))
@@ -104,7 +106,7 @@ def test_prepare_survives_kills(photos: Path, tmp_path: Path) -> None:
     length = whole(["prepare", str(probe), *words[2:]])
     rng = random.Random(2)
     kills = 0
-    for turn in range(KILLS):
+    for turn in range(20):
         size = str(
             448 + 64 * (turn % 3)
         )  # other settings each time: every file is made anew, over the old one
@@ -125,8 +127,10 @@ def test_prepare_survives_kills(photos: Path, tmp_path: Path) -> None:
         for path in root.glob("5_qb_fox/*.png"):
             with Image.open(path) as image:
                 image.load()
+        if kills == KILLS:
+            break
     whole(words)
-    assert kills >= 3
+    assert kills >= 5
     assert tree(root / "originals") == originals
     assert tree(root / "5_qb_fox") == tree(probe / "5_qb_fox")
     assert not list(root.rglob("*.tmp"))

@@ -63,10 +63,10 @@ def test_a_run_resumed_at_any_step_ends_with_the_bytes_of_the_uninterrupted_one(
 
 
 def test_a_run_resumed_twice_is_the_same_run(train: Callable[..., Any]) -> None:
-    options = {"max_train_epochs": 2, "save_every_n_steps": 3, "save_state": True, "ema_decay": 0.9}
+    options = {"save_every_n_steps": 3, "save_state": True, "ema_decay": 0.9}
     whole = train(**options)
     once = train(**options, resume=whole.folder / "fox-step00000003-state")
-    twice = train(**options, resume=once.folder / "fox-step00000012-state")
+    twice = train(**options, resume=once.folder / "fox-step00000006-state")
     assert whole.digest() == once.digest() == twice.digest()
     assert whole.sha256() == once.sha256() == twice.sha256()
 
@@ -105,7 +105,6 @@ def test_saving_sampling_and_validating_do_not_change_what_is_learned(
 ) -> None:
     prompts = prompts_toml(tmp_path / "prompts.toml", "zwx --w 64 --h 64 --s 2 --d 1")
     options = {
-        "max_train_epochs": 2,
         "validation_split": 0.25,
         "validation_seed": 1,
         "optimizer_type": "AdamWScheduleFree",

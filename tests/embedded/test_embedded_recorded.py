@@ -178,7 +178,7 @@ def test_a_step_that_is_read_late_is_told_under_its_own_number(
     train: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """On a card a step is read while the next is under way."""
-    options = {"save_every_n_steps": 3, "save_state": True, "max_train_epochs": 2}
+    options = {"save_every_n_steps": 3, "save_state": True}
     plain = train(**options)
     wrong = {
         "learning_rate": 1e30,
