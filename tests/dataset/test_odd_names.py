@@ -61,8 +61,9 @@ def test_every_command_prints_every_name_on_a_strict_terminal(
             terminal.setattr(sys, "stderr", err)
             with pytest.raises(SystemExit) as ended:
                 entry()
-            out.flush(), err.flush()
-        said, noted = out.buffer.getvalue(), err.buffer.getvalue()
+        for stream in (out, err):
+            stream.flush()
+        said, noted = (stream.buffer.getvalue() for stream in (out, err))
         assert ended.value.code in {0, 1}, noted.decode()
         assert b"mistake" not in noted, noted.decode()
         if extra:
