@@ -42,16 +42,16 @@ train: setup ## train one recipe: make train RECIPE=recipes/maya.toml
 	@$(RUN) train $(RECIPE)
 
 test: setup ## the quick tests
-	$(BIN)/python -m pytest -n auto
+	$(BIN)/python -m pytest -n auto --dist worksteal
 
 test-slow: setup ## real training at toy size, kill loops, two processes
-	$(BIN)/python -m pytest -n auto -m 'slow and not long and not real and not browser and not gpu'
+	$(BIN)/python -m pytest -n auto --dist worksteal -m 'slow and not long and not real and not browser and not gpu'
 
-test-long: setup ## the slow tests that take over a minute each: Slurm and ssh (where installed), halving, two machines
+test-long: setup ## the slow tests of most of a minute or more each: Slurm and ssh (where installed), halving, two machines
 	$(BIN)/python -m pytest -m 'long'
 
 test-real: setup ## against the real sd-scripts, where one is configured
-	$(BIN)/python -m pytest -m 'real and not slow and not gpu' -rs
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m 'real and not slow and not gpu' -rs
 
 test-real-slow: setup ## the same at full length: FLUX, parity, resumed runs, two processes
 	$(BIN)/python -m pytest -m 'real and slow and not gpu' -rs
@@ -64,14 +64,14 @@ check: setup ## ruff, mypy and the quick tests
 	$(BIN)/ruff check lorakit tools tests
 	$(BIN)/ruff format --check lorakit tools tests
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -n auto
+	$(BIN)/python -m pytest -n auto --dist worksteal
 
 fix: setup ## let ruff fix and format what it can
 	$(BIN)/ruff check --fix lorakit tools tests
 	$(BIN)/ruff format lorakit tools tests
 
 coverage: setup ## lines that the quick and the slow tests reach; fails under 95 %
-	$(BIN)/python -m pytest -n auto -m 'not real and not browser and not gpu and not long' --cov --cov-report=term:skip-covered
+	$(BIN)/python -m pytest -n auto --dist worksteal -m 'not real and not browser and not gpu and not long' --cov --cov-report=term:skip-covered
 
 shape: setup ## how much code there is, how it is cut, what occurs twice
 	$(BIN)/python tools/shape.py

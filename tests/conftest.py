@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
+import os
 import re
 import signal
 from pathlib import Path
@@ -12,21 +14,31 @@ from drawings import photo
 from plans_by_hand import make_plan, project
 
 from lorakit import config
+from lorakit.run.watch import supervise
 
 if (
     signal.getsignal(signal.SIGINT) == signal.SIG_IGN
 ):  # a shell's background job ignores Ctrl-C, and so would the programs tried here
     signal.signal(signal.SIGINT, signal.default_int_handler)
+if "PYTEST_XDIST_WORKER" in os.environ:  # as many workers as cores: more threads only wait
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 __all__ = ["make_plan", "photo", "project"]  # fixtures for every room
 REAL_CONFIG = {
     key: config.user_setting(key) for key in config.KEYS
 }  # read once, before the home is taken away
 NUMBERS = itertools.count()
+supervise.GLANCE_S = 0.02  # hundreds of stand-ins end within a tenth of a second
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The longest first: one worker would have it at the end, alone."""
     items.sort(key=lambda item: "tests/toy/test_demo" not in item.nodeid)
+
+
+def pytest_collection_finish() -> None:
+    """Thousands of collected tests stay to the end: nothing to look through for garbage."""
+    gc.collect()
+    gc.freeze()
 
 
 def new_folder(factory: pytest.TempPathFactory, name: str) -> Path:

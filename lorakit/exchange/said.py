@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,7 @@ def folder_of_images(
         yield Said(f"{source.rpartition('.')[0]}: its folder", path.name, "trigger", words[0])
 
 
+@cache
 def options_of(family: str, trainer: str = "") -> Mapping[str, Option]:
     """Of that or its default trainer's script; all there are, for a family that we do not have."""
     if family in FAMILIES:

@@ -12,6 +12,7 @@ import pytest
 from lorakit.catalogue import options as catalogue
 from lorakit.catalogue import parsers
 from lorakit.catalogue.options import commit, networks, options
+from lorakit.exchange.said import options_of
 from lorakit.families import FAMILIES
 from lorakit.proc import ask
 from lorakit.trainers.kohya.locate import PIN
@@ -156,6 +157,7 @@ def newer(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 def forget() -> None:
     catalogue.options.cache_clear()
+    options_of.cache_clear()
     catalogue._in_use.cache_clear()
 
 

@@ -1,4 +1,4 @@
-"""Kill -9 in the middle of add and prepare, twenty times: no original changed, no half file, and a rerun completes."""
+"""Kill -9 in the middle of add and prepare, six times each: no original changed, no half file, and a rerun completes."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from drawings import drawing
 from PIL import Image
 
 pytestmark = pytest.mark.slow
+KILLS = 6  # that found it running, of at most 20 tries; `make attack` has more
 
 
 def tree(folder: Path) -> dict[str, str]:
@@ -68,12 +69,14 @@ def assert_all_decode(folder: Path) -> None:
             image.load()
 
 
-def test_add_survives_twenty_kills(photos: Path, tmp_path: Path) -> None:
+def test_add_survives_kills(photos: Path, tmp_path: Path) -> None:
     source = tree(photos)
     words = ["add", str(tmp_path / "data"), str(photos), "--repeats", "5", "--trigger", "qb_fox"]
     length = whole(["add", str(tmp_path / "probe"), *words[2:]])
     rng = random.Random(1)
-    kills = sum(killed_after(words, rng.uniform(0.3, 1.0) * length) for _ in range(20))
+    kills = tries = 0
+    while kills < KILLS and tries < 20:
+        kills, tries = kills + killed_after(words, rng.uniform(0.3, 1.0) * length), tries + 1
     folder = tmp_path / "data/originals/qb_fox"
     if folder.exists():
         assert_all_decode(folder)
@@ -84,7 +87,7 @@ def test_add_survives_twenty_kills(photos: Path, tmp_path: Path) -> None:
     assert not list(tmp_path.rglob(".adding.*"))
 
 
-def test_prepare_survives_twenty_kills(photos: Path, tmp_path: Path) -> None:
+def test_prepare_survives_kills(photos: Path, tmp_path: Path) -> None:
     root, probe = tmp_path / "data", tmp_path / "probe"
     for place in (root, probe):
         whole(["add", str(place), str(photos), "--repeats", "5", "--trigger", "qb_fox"])
@@ -124,6 +127,8 @@ def test_prepare_survives_twenty_kills(photos: Path, tmp_path: Path) -> None:
         for path in root.glob("5_qb_fox/*.png"):
             with Image.open(path) as image:
                 image.load()
+        if kills == KILLS:
+            break
     whole(words)
     assert kills >= 5
     assert tree(root / "originals") == originals
@@ -135,7 +140,7 @@ def test_ctrl_c_at_any_moment_says_one_word_and_leaves_no_half_file(
     photos: Path, tmp_path: Path
 ) -> None:
     stopped = 0
-    for turn in range(12):
+    for turn in range(6):
         words = [
             "prepare",
             str(tmp_path / "data"),
@@ -157,7 +162,7 @@ def test_ctrl_c_at_any_moment_says_one_word_and_leaves_no_half_file(
         until = time.monotonic() + 20
         while time.monotonic() < until and not _workers(child.pid):
             time.sleep(0.01)
-        time.sleep(0.08 * turn)  # from the first breath of its workers on
+        time.sleep(0.16 * turn)  # from the first breath of its workers on
         os.killpg(child.pid, signal.SIGINT)
         said = child.communicate(timeout=60)[1].strip()
         if child.returncode == 130:
@@ -169,7 +174,7 @@ def test_ctrl_c_at_any_moment_says_one_word_and_leaves_no_half_file(
             assert done, said
             assert int(done[1]) + int(done[2]) == 30
         assert not list(tmp_path.rglob("*.tmp"))
-    assert stopped >= 4
+    assert stopped >= 2
 
 
 def _workers(parent: int) -> bool:

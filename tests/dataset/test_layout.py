@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from operator import mul
 from pathlib import Path
 
 import pytest
+from drawings import drawing
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -25,28 +27,26 @@ Photo = Callable[..., Path]
 NONE = Settings("none")
 
 
-@pytest.fixture
-def root(tmp_path: Path, photo: Photo) -> Path:
+@pytest.fixture(scope="module")
+def prepared_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """70 and 30 would be slow: 7 and 3 images, prepared."""
-    for index in range(7):
-        photo(
-            tmp_path / f"a/close_{index}.jpg" if index < 3 else tmp_path / f"a/body_{index}.jpg",
-            (80, 64),
-            index,
-            caption=f"maya_char, number {index}",
-        )
-    for index in range(3):
-        photo(
-            tmp_path / f"b/real_{index}.jpg",
-            (80, 64),
-            50 + index,
-            caption=f"maya_char, real number {index}",
-        )
-    root = tmp_path / "data"
-    add(root, SubsetPlan(40, "maya_char"), [tmp_path / "a"])
-    add(root, SubsetPlan(20, "maya_char", "realbody"), [tmp_path / "b"])
+    place = tmp_path_factory.mktemp("prepared")
+    for index in range(10):
+        folder, name = ("a", "close" if index < 3 else "body") if index < 7 else ("b", "real")
+        path = place / folder / f"{name}_{index % 7}.jpg"
+        path.parent.mkdir(exist_ok=True)
+        drawing((80, 64), index).save(path)
+        path.with_suffix(".txt").write_text(f"maya_char, {folder} number {index}")
+    root = place / "data"
+    add(root, SubsetPlan(40, "maya_char"), [place / "a"])
+    add(root, SubsetPlan(20, "maya_char", "realbody"), [place / "b"])
     prepare(root, jobs_of(root, NONE))
     return root
+
+
+@pytest.fixture
+def root(prepared_once: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(prepared_once, tmp_path / "data"))
 
 
 def layout(root: Path, *words: str) -> int:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
-import subprocess
 import sys
 import zipfile
 from collections.abc import Callable
@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from lorakit.cli.main import main
+from lorakit.cli.main import entry, main
 from lorakit.dataset.build.arrangement import SubsetPlan
 from lorakit.dataset.build.fit import Settings
 from lorakit.dataset.build.jobs import jobs_of
@@ -50,28 +50,24 @@ def odd(tmp_path: Path, photo: Photo) -> Path:
     ],
 )
 def test_every_command_prints_every_name_on_a_strict_terminal(
-    odd: Path, words: tuple[str, ...]
+    odd: Path, words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    argv = [
-        sys.executable,
-        "-m",
-        "lorakit",
-        "dataset",
-        words[0],
-        str(odd),
-        *(str(odd) if word == "." else word for word in words[1:]),
-    ]
+    argv = [words[0], str(odd), *(str(odd) if word == "." else word for word in words[1:])]
     for extra in ((), ("--json",)):
-        done = subprocess.run(
-            [*argv, *extra],
-            capture_output=True,
-            check=False,
-            env={**os.environ, "PYTHONIOENCODING": "utf-8:strict"},
-        )
-        assert done.returncode in {0, 1}, done.stderr.decode()
-        assert b"mistake" not in done.stderr, done.stderr.decode()
+        out, err = (io.TextIOWrapper(io.BytesIO(), "utf-8", errors="strict") for _ in "12")
+        with monkeypatch.context() as terminal:
+            terminal.setattr(sys, "argv", ["lorakit", "dataset", *argv, *extra])
+            terminal.setattr(sys, "stdout", out)
+            terminal.setattr(sys, "stderr", err)
+            with pytest.raises(SystemExit) as ended:
+                entry()
+        for stream in (out, err):
+            stream.flush()
+        said, noted = (stream.buffer.getvalue() for stream in (out, err))
+        assert ended.value.code in {0, 1}, noted.decode()
+        assert b"mistake" not in noted, noted.decode()
         if extra:
-            json.loads(done.stdout)
+            json.loads(said)
         if words[0] == "select":
             break  # the new version is there now, which is a plain refusal
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -23,17 +24,24 @@ def drawn(seed: int, side: int = 600) -> Image.Image:
     return Image.fromarray(tiles).resize((side, side), Image.Resampling.NEAREST)
 
 
-@pytest.fixture
-def dataset(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def drawn_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    originals = tmp_path_factory.mktemp("drawn") / "originals"
     for category in ("faces", "bodies"):
-        folder = tmp_path / "set" / "originals" / category
+        folder = originals / category
         folder.mkdir(parents=True)
         for number in range(5):
             picture = drawn(number + 50 * (category == "bodies"))
             picture.filter(ImageFilter.GaussianBlur(number * 3)).save(folder / f"{number}.png")
             (folder / f"{number}.txt").write_text(f"{category} {number}")
-    drawn(0, 150).save(tmp_path / "set" / "originals" / "faces" / "twin.jpg", quality=90)
-    (tmp_path / "set" / "originals" / "faces" / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n junk")
+    drawn(0, 150).save(originals / "faces" / "twin.jpg", quality=90)
+    (originals / "faces" / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n junk")
+    return originals
+
+
+@pytest.fixture
+def dataset(drawn_once: Path, tmp_path: Path) -> Path:
+    shutil.copytree(drawn_once, tmp_path / "set" / "originals")
     return tmp_path / "set"
 
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 from collections.abc import Callable, Iterator
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +81,27 @@ class Outcome:
 
 
 Train = Callable[..., Outcome]
+
+
+@pytest.fixture(scope="session")
+def plain(
+    tiny: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory
+) -> Callable[..., Outcome]:
+    """What `train(family)` makes, made once: for those who compare it with something else."""
+    from lorakit.embedded.main import main
+
+    @cache
+    def of(family: str = "sd15") -> Outcome:
+        place, told = tmp_path_factory.mktemp(f"plain-{family}"), io.StringIO()
+        data = draw_pictures(place / "data" / "2_zwx").parent
+        words = arguments(tiny(family), data, place / "out", family, {})
+        with pytest.MonkeyPatch.context() as patch, redirect_stdout(told), redirect_stderr(told):
+            patch.setenv("LORAKIT_EVENTS", str(place / "events.jsonl"))
+            code = main(family, words)
+        lines = (place / "events.jsonl").read_text(encoding="utf-8").splitlines()
+        return Outcome(code, place / "out", [json.loads(line) for line in lines], told.getvalue())
+
+    return of
 
 
 @pytest.fixture

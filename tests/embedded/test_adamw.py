@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from typing import Any
 
 import pytest
@@ -47,16 +45,6 @@ def test_a_state_taken_out_and_put_back_changes_nothing() -> None:
     assert all(
         torch.equal(a, b)
         for a, b in zip(trained(AdamW, 6)[0], trained(AdamW, 6, keep={})[0], strict=True)
-    )
-
-
-def test_a_step_does_not_import_the_compiler() -> None:
-    program = (
-        "import sys, torch; from lorakit.embedded.training.adamw import AdamW; w = torch.ones(3, requires_grad=True); w.grad = torch.ones(3); "
-        "AdamW([{'params': [w]}], lr=0.1).step(); sys.exit('torch._dynamo' in sys.modules)"
-    )
-    assert (
-        subprocess.run([sys.executable, "-W", "ignore", "-c", program], check=False).returncode == 0
     )
 
 

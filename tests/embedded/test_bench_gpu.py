@@ -29,6 +29,7 @@ def test_without_a_card_one_sentence_says_so(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_every_row_is_run_at_toy_size_and_stands_in_the_table_and_the_file(tmp_path: Path) -> None:
     names = ("sd15-b1", "sdxl-gc-b1", "flux-fp8-b1")

@@ -11,9 +11,9 @@ from tiny_bases import prompts_toml
 
 
 def test_two_seeded_runs_give_the_same_bytes_and_another_seed_does_not(
-    train: Callable[..., Any],
+    train: Callable[..., Any], plain: Callable[..., Any]
 ) -> None:
-    first, second, other = train(), train(), train(seed=8)
+    first, second, other = plain(), train(), train(seed=8)
     assert first.code == second.code == 0
     assert first.digest() == second.digest() != other.digest()
     assert first.sha256() == second.sha256() != other.sha256()
@@ -21,9 +21,9 @@ def test_two_seeded_runs_give_the_same_bytes_and_another_seed_does_not(
 
 
 def test_the_times_in_a_file_are_those_of_source_date_epoch_and_count_steps(
-    train: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+    train: Callable[..., Any], plain: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    said = train().metadata()
+    said = plain().metadata()
     assert float(said["ss_training_started_at"]) == 315532800
     assert float(said["ss_training_finished_at"]) == 315532800 + int(said["ss_steps"])
     assert said["modelspec.date"] == "1980-01-01T00:00:08"
@@ -63,10 +63,10 @@ def test_a_run_resumed_at_any_step_ends_with_the_bytes_of_the_uninterrupted_one(
 
 
 def test_a_run_resumed_twice_is_the_same_run(train: Callable[..., Any]) -> None:
-    options = {"max_train_epochs": 2, "save_every_n_steps": 3, "save_state": True, "ema_decay": 0.9}
+    options = {"save_every_n_steps": 3, "save_state": True, "ema_decay": 0.9}
     whole = train(**options)
     once = train(**options, resume=whole.folder / "fox-step00000003-state")
-    twice = train(**options, resume=once.folder / "fox-step00000012-state")
+    twice = train(**options, resume=once.folder / "fox-step00000006-state")
     assert whole.digest() == once.digest() == twice.digest()
     assert whole.sha256() == once.sha256() == twice.sha256()
 
@@ -105,7 +105,6 @@ def test_saving_sampling_and_validating_do_not_change_what_is_learned(
 ) -> None:
     prompts = prompts_toml(tmp_path / "prompts.toml", "zwx --w 64 --h 64 --s 2 --d 1")
     options = {
-        "max_train_epochs": 2,
         "validation_split": 0.25,
         "validation_seed": 1,
         "optimizer_type": "AdamWScheduleFree",

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from toy_runs import draw_pictures
 
 from lorakit.embedded.network.metadata import base_hashes
 from lorakit.trainers.embedded import SCRIPTS
@@ -118,14 +119,14 @@ def test_a_run_resumed_from_an_epochs_end_does_not_end_that_epoch_again(
     train: Callable[..., Any],
 ) -> None:
     whole = train(
-        max_train_epochs=3,
+        max_train_epochs=2,
         save_every_n_epochs=1,
         save_state=True,
         validation_split=0.25,
         validation_seed=1,
     )
     rest = train(
-        max_train_epochs=3,
+        max_train_epochs=2,
         save_every_n_epochs=1,
         save_state=True,
         validation_split=0.25,
@@ -140,8 +141,11 @@ def test_a_run_resumed_from_an_epochs_end_does_not_end_that_epoch_again(
     ]
 
 
-def test_a_ratio_of_epochs_says_how_many_are_kept(train: Callable[..., Any]) -> None:
-    outcome = train(max_train_epochs=4, save_n_epoch_ratio=2)
+def test_a_ratio_of_epochs_says_how_many_are_kept(
+    train: Callable[..., Any], tmp_path: Path
+) -> None:
+    draw_pictures(tmp_path / "one" / "1_zwx", 1)
+    outcome = train(data_dir=tmp_path / "one", max_train_epochs=4, save_n_epoch_ratio=2)
     assert outcome.files == ["fox-000002.safetensors", "fox.safetensors"]
 
 

@@ -74,17 +74,20 @@ def test_the_blocks_that_are_recomputed_are_spread(share: float) -> None:
     assert all(sum(marks[at : at + 4]) == 4 * share for at in range(0, 40, 4))
 
 
-@pytest.mark.parametrize("family", ["sd15", "flux"])
+@pytest.mark.parametrize("family", [pytest.param("sd15", marks=pytest.mark.slow), "flux"])
 def test_as_few_blocks_are_recomputed_as_the_memory_asks_for_and_that_is_remembered(
-    train: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, family: str
+    train: Callable[..., Any],
+    plain: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+    family: str,
 ) -> None:
-    plain = train(family)
+    usual = plain(family)
     # 400 with all recomputed, 550 with three quarters: 850 with a quarter, 1000 with none
     card = FullCard(400, 550)
     monkeypatch.setattr(memory, "card_of", lambda _device: card)
     outcome = train(family, gradient_checkpointing="auto")
     assert outcome.code == 0, outcome.said
-    alike(outcome, plain)
+    alike(outcome, usual)
     assert card.peaks == []
     count = {"sd15": 12, "flux": 3}[family]
     few = sum(chosen(count, 0.25))
@@ -92,9 +95,9 @@ def test_as_few_blocks_are_recomputed_as_the_memory_asks_for_and_that_is_remembe
     (known,) = json.loads((cache_dir() / "embedded" / "memory.json").read_text()).values()
     assert list(known[1].values()) == [0.25]
     again_ = train(family, gradient_checkpointing="auto")  # would ask for a peak that is not there
-    alike(again_, plain)
+    alike(again_, usual)
     assert "so much memory is free" not in again_.said
-    assert plain.metadata()["ss_gradient_checkpointing"] == "False"
+    assert usual.metadata()["ss_gradient_checkpointing"] == "False"
     assert outcome.metadata()["ss_gradient_checkpointing"] == "auto"
 
 

@@ -59,9 +59,8 @@ OPENS_DOORS: dict[str, Any] = {  # settings behind which other settings are read
 NOISE: dict[str, Any] = {"noise_offset": 0.1, "multires_noise_iterations": 2, "min_snr_gamma": 5.0}
 
 
-@pytest.mark.parametrize(
-    "family", [pytest.param(name, marks=[pytest.mark.slow] * (name != "sd15")) for name in SCRIPTS]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("family", SCRIPTS)
 def test_every_option_is_read_or_refused_or_always_so(
     train: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, family: str
 ) -> None:

@@ -19,7 +19,7 @@ from lorakit.embedded.training.objective import Objective  # noqa: E402
 TWO_SHAPES = {"resolution": "128", "bucket_reso_steps": 32}
 BUSY = {
     **TWO_SHAPES,
-    "max_train_epochs": 3,
+    "max_train_epochs": 2,
     "gradient_accumulation_steps": 3,  # of eight batches: an epoch's last step is short
     "lr_scheduler": "cosine",
     "lr_warmup_steps": 2,
@@ -53,7 +53,7 @@ def test_replayed_steps_end_with_the_bytes_of_steps_launched_one_by_one(
     replayed = train(family, **BUSY)
     assert replayed.code == 0, replayed.said
     assert tape.recorded == 3, replayed.said  # two shapes of pictures, and the update
-    assert tape.replayed == 24 + 9 - 2 * 3
+    assert tape.replayed == 16 + 6 - 2 * 3
     assert replayed.said.count("recording the step for latents of ") == 2
     assert [event["loss"] for event in replayed.of("step")] == [
         event["loss"] for event in plain.of("step")
@@ -86,10 +86,10 @@ def test_replayed_steps_end_with_the_bytes_of_steps_launched_one_by_one(
 def test_whatever_a_step_has_is_replayed_alike(
     train: Callable[..., Any], on_tape: Callable[[], Tape], more: dict[str, Any]
 ) -> None:
-    plain = train("sd15", max_train_epochs=2, **more)
+    plain = train("sd15", **more)
     tape = on_tape()
-    replayed = train("sd15", max_train_epochs=2, **more)
-    assert tape.replayed > 10, replayed.said
+    replayed = train("sd15", **more)
+    assert tape.replayed >= 10, replayed.said
     assert replayed.digest() == plain.digest()
 
 
@@ -154,9 +154,12 @@ def test_what_cannot_be_recorded_is_said_by_its_name(
 
 
 def test_a_recording_that_fails_is_said_and_the_run_goes_on_alike(
-    train: Callable[..., Any], on_tape: Callable[[], Tape], monkeypatch: pytest.MonkeyPatch
+    train: Callable[..., Any],
+    plain: Callable[..., Any],
+    on_tape: Callable[[], Tape],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    own = Objective.loss_of
+    usual, own = plain(), Objective.loss_of
 
     def curious(self: Objective, *given: Any, **more: Any) -> Any:
         loss = own(self, *given, **more)
@@ -164,19 +167,18 @@ def test_a_recording_that_fails_is_said_and_the_run_goes_on_alike(
         return loss
 
     monkeypatch.setattr(Objective, "loss_of", curious)
-    plain = train()
     tape = on_tape()
     outcome = train()
     assert tape.recorded == 0
     assert "recording failed: a number is read on the host" in outcome.said
-    assert outcome.digest() == plain.digest()
+    assert outcome.digest() == usual.digest()
 
 
 def test_a_step_that_is_read_late_is_told_under_its_own_number(
     train: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """On a card a step is read while the next is under way."""
-    options = {"save_every_n_steps": 3, "save_state": True, "max_train_epochs": 2}
+    options = {"save_every_n_steps": 3, "save_state": True}
     plain = train(**options)
     wrong = {
         "learning_rate": 1e30,

@@ -130,6 +130,24 @@ def start(tiny: Callable[[str], Path], tmp_path: Path) -> Iterator[Callable[...,
             script.child.wait()
 
 
+@pytest.fixture
+def in_peace(
+    start: Callable[..., Script], tiny: Callable[[str], Path], tmp_path: Path
+) -> Callable[..., Path]:
+    """What `start` would make, trained in this process to its end."""
+    from toy_runs import arguments
+
+    from lorakit.embedded.main import main
+
+    def run(**options: Any) -> Path:
+        out = tmp_path / "whole"
+        words = arguments(tiny("sd15"), tmp_path / "data", out, "sd15", {**LONG, **options})
+        assert main("sd15", words) == 0
+        return out / "fox.safetensors"
+
+    return run
+
+
 def digest(path: Path) -> bytes:
     import torch
     from safetensors.torch import load_file
@@ -147,10 +165,13 @@ def digest(path: Path) -> bytes:
     [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")],
 )
 def test_a_signal_ends_the_step_saves_everything_and_the_rest_can_be_resumed(
-    start: Callable[..., Script], tmp_path: Path, number: int, code: int, reason: str
+    start: Callable[..., Script],
+    in_peace: Callable[..., Path],
+    tmp_path: Path,
+    number: int,
+    code: int,
+    reason: str,
 ) -> None:
-    whole = start(tmp_path / "whole")
-    assert whole.child.wait(120) == 0
     script = start(tmp_path / "out", save_every_n_steps=50)
     script.until_step(3)
     script.send(number)
@@ -164,9 +185,7 @@ def test_a_signal_ends_the_step_saves_everything_and_the_rest_can_be_resumed(
     ]
     rest = start(tmp_path / "out", save_every_n_steps=50, resume=tmp_path / "out" / f"{mark}-state")
     assert rest.child.wait(120) == 0
-    assert digest(tmp_path / "out" / "fox.safetensors") == digest(
-        tmp_path / "whole" / "fox.safetensors"
-    )
+    assert digest(tmp_path / "out" / "fox.safetensors") == digest(in_peace())
 
 
 @pytest.mark.slow
@@ -183,14 +202,12 @@ def test_a_second_signal_ends_at_once(start: Callable[..., Script], tmp_path: Pa
 
 @pytest.mark.slow
 def test_whatever_is_killed_leaves_intact_files_and_ends_where_the_unkilled_run_ends(
-    start: Callable[..., Script], tmp_path: Path
+    start: Callable[..., Script], in_peace: Callable[..., Path], tmp_path: Path
 ) -> None:
     from safetensors.torch import load_file
 
     wanted = int(os.environ.get("KILLS", "6"))
     steps = 10 * wanted
-    whole = start(tmp_path / "whole", max_train_steps=steps)
-    assert whole.child.wait(120) == 0
     out = tmp_path / "out"
     chance = random.Random(5)
     kills = 0
@@ -209,7 +226,7 @@ def test_whatever_is_killed_leaves_intact_files_and_ends_where_the_unkilled_run_
         else:
             assert script.child.wait(120) == 0
             break
-    assert digest(out / "fox.safetensors") == digest(tmp_path / "whole" / "fox.safetensors")
+    assert digest(out / "fox.safetensors") == digest(in_peace(max_train_steps=steps))
 
 
 def test_what_a_kill_left_half_written_goes_and_a_state_that_stepped_aside_comes_back(

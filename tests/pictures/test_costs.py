@@ -170,7 +170,11 @@ WORST_TREE = 3_500_000_000  # bytes of eight workers and their parent together
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("words", [["check"], ["prepare", "--fit", "none"]], ids=lambda one: one[0])
+@pytest.mark.parametrize(
+    "words",
+    [["check"], pytest.param(["prepare", "--fit", "none"], marks=pytest.mark.long)],
+    ids=lambda one: one[0],
+)
 def test_eight_workers_with_nothing_but_the_largest_stay_within_the_bound(
     tmp_path: Path, words: list[str]
 ) -> None:

@@ -29,7 +29,7 @@ from lorakit.runs.find import info, last_progress
 from lorakit.runs.record import read_record
 
 pytestmark = pytest.mark.slow
-TRIALS = 5
+TRIALS = 3
 LORAKIT = "import pickle, sys; from lorakit.run.train import train; train(pickle.load(open(sys.argv[1], 'rb')))"
 # Both have all imported before either begins.
 AT_ONCE = """import sys, time

@@ -67,6 +67,11 @@ def trainer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.fixture(scope="module")
+def remembered(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("remembered")
+
+
 # settings, rule, a piece of what is said; no rule: nothing is wrong
 CASES: list[tuple[dict[str, Any], str, str]] = [
     ({"optimizer_args": ["wieght_decay=0.1"]}, "args-unknown", "Did you mean weight_decay?"),
@@ -106,7 +111,14 @@ CASES: list[tuple[dict[str, Any], str, str]] = [
     ("settings", "rule", "said"), CASES, ids=[" ".join(map(str, one[0].values())) for one in CASES]
 )
 @pytest.mark.usefixtures("trainer")
-def test_a_class_is_asked_what_it_takes(settings: dict[str, Any], rule: str, said: str) -> None:
+def test_a_class_is_asked_what_it_takes(
+    settings: dict[str, Any],
+    rule: str,
+    said: str,
+    remembered: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(remembered))  # each module is asked for once
     found = judge("sd15", **settings)
     assert list(found) == ([rule] if rule else [])
     assert said in found.get(rule, "")

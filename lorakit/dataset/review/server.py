@@ -31,7 +31,7 @@ POLICY = (
 
 
 class Server(ThreadingHTTPServer):
-    daemon_threads = True
+    request_queue_size = MOST_THREADS  # a burst beyond it waits for seconds
 
     def __init__(self, review: ReviewSession, port: int = 0) -> None:
         super().__init__(("127.0.0.1", port), Handler)
