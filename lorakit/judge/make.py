@@ -7,16 +7,27 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from lorakit import tomllib
-from lorakit.errors import LorakitError
+from lorakit.errors import LorakitError, counted
 from lorakit.families import run_by
 from lorakit.journal import Journal, now
+from lorakit.judge.look import ASKED, OTHERS, Viewing, seen, view, with_pictures
 from lorakit.judge.pictures import JudgingPicture, pictures_of
-from lorakit.judge.score import FEWEST, Cell, judge
+from lorakit.judge.score import BROKEN, FEWEST, Cell, judge
 from lorakit.runs.find import live_state, whole_of
 from lorakit.runs.ledger import Ledger
 from lorakit.runs.outcome import require_intact
 from lorakit.runs.record import Judged, read_record
-from lorakit.sheet.make import bases_of, choose, digest, distinct, passes_of, run_torch, stamp
+from lorakit.sheet.make import (
+    bases_of,
+    choose,
+    digest,
+    distinct,
+    draw_missing,
+    missing_of,
+    passes_of,
+    run_torch,
+    stamp,
+)
 from lorakit.sheet.source import DrawnCheckpoint, Source, read_source
 
 Progress = Callable[[int, int], object]
@@ -44,6 +55,8 @@ class Inquiry:
     passes: int  # forward passes still to be made, of one picture each
     seconds: float | None  # what they take by the run's own pace
     regularised: bool
+    viewing: Viewing | None = None
+    drawing_s: float | None = None  # what drawing takes, were no cell broken
 
 
 def inquire(
@@ -54,8 +67,12 @@ def inquire(
     held: Path | None = None,
     controls: Sequence[str] = (),
     budget_s: float | None = None,
+    pictures: bool = False,
+    prompts: Sequence[str] = (),
 ) -> Inquiry:
-    """Everything decided, nothing measured; `held` is a folder of pictures not trained on."""
+    """Everything decided, nothing measured; `held` is a folder of pictures not trained on,
+    `prompts` are what `pictures` draws with the trigger.
+    """
     record, source = read_record(whole_of(run_dir)), read_source(run_dir)
     if live_state(record) in {"running", "unattended"}:
         raise LorakitError(
@@ -70,8 +87,8 @@ def inquire(
     points = distinct(choose(source.checkpoints, checkpoints, run_dir))
     for point in points:
         require_intact(run_dir, point.path)
-    *pictures, others = pictures_of(run_dir, held)
-    unseen, train = (some(of, MOST_PICTURES) for of in pictures)
+    *both, others = pictures_of(run_dir, held)
+    unseen, train = (some(of, MOST_PICTURES) for of in both)
     cells = _cells(points, strengths, ranks=len(unseen) >= FEWEST, held=bool(unseen))
     jobs = _controls(source, controls, others, record.trigger)
     order = _order(run_dir, source, {"held": unseen, "train": train}, jobs)
@@ -81,7 +98,15 @@ def inquire(
     passes, pace = _passes(order), record.pass_seconds
     seconds = None if pace is None else passes * pace
     known = {told["cell"]: cell for told, cell in cells}
-    return Inquiry(run_dir, known, order, passes, seconds, bool(others))
+    inquiry = Inquiry(run_dir, known, order, passes, seconds, bool(others))
+    if not pictures:
+        return inquiry
+    own = prompts or _with_trigger(source, record.trigger, unseen or train)
+    plain = [str(job["prompt"]) for job in jobs][:OTHERS]
+    worn = [(cell.label, Path(told["lora"]), cell.strength) for told, cell in cells]
+    viewing = view(source, worn, own, plain, [one.file for one in both[1]])
+    passes = passes_of(source.family, missing_of(viewing.order))
+    return replace(inquiry, viewing=viewing, drawing_s=pace and passes * pace)
 
 
 def measure(inquiry: Inquiry, python: str, progress: Progress = lambda _done, _all: None) -> Judged:
@@ -114,7 +139,31 @@ def measure(inquiry: Inquiry, python: str, progress: Progress = lambda _done, _a
     found = judge(there["base"], measured)
     notes = found.notes if inquiry.regularised or not found.listed else (*found.notes, LEAKS)
     left = len(inquiry.cells) - len(measured)
-    found = replace(found, when=now(), unmeasured=left, notes=notes)
+    return _kept(inquiry, replace(found, when=now(), unmeasured=left, notes=notes))
+
+
+def look(
+    inquiry: Inquiry,
+    viewing: Viewing,
+    found: Judged,
+    python: str,
+    *,
+    budget_s: float | None = None,
+    progress: Progress = lambda _done, _all: None,
+) -> Judged:
+    """Draw what is missing of the cells that are not broken, and add what their pictures say."""
+    sound = [(one.checkpoint, one.strength) for one in found.cells if one.verdict != BROKEN]
+    order = {**viewing.of(sound), "budget_s": budget_s}
+    if missing_of(order) and (budget_s is None or budget_s > 0):
+        draw_missing(order, inquiry.run_dir / "sheet", python, progress)
+    if left := len(missing_of(order)):
+        said = f"{counted(left, 'picture')} not drawn yet; run it again to go on."
+        found = replace(found, notes=(*found.notes, said))
+    return _kept(inquiry, with_pictures(found, seen(viewing)))
+
+
+def _kept(inquiry: Inquiry, found: Judged) -> Judged:
+    """In the record."""
     ledger = Ledger(whole_of(inquiry.run_dir))
     ledger.update(judged=found)
     if ledger.trouble:
@@ -164,6 +213,23 @@ def _controls(
         asdict(replace(row, prompt=prompt)) | {"seed": SEED + place}
         for place, prompt in enumerate(unlike)
     ]
+
+
+def _with_trigger(
+    source: Source, trigger: str, captioned: Sequence[JudgingPicture]
+) -> Sequence[str]:
+    """The recipe's own; where those are few, captions too."""
+    prompts = [one.prompt for one in source.rows]
+    plain = set(_without(trigger, prompts))
+    captions = list(dict.fromkeys(one.caption for one in captioned))
+    own = [one for one in prompts if one not in plain] + some(captions, ASKED)
+    found = list(dict.fromkeys(filter(None, own)))[:ASKED]
+    if not found:
+        raise LorakitError(
+            "Neither a prompt nor a caption has anything to draw with.",
+            hint='Give some with the trigger: --prompts "..."',
+        )
+    return found
 
 
 def _without(trigger: str, prompts: Sequence[str]) -> list[str]:

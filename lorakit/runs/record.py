@@ -155,13 +155,41 @@ class Ending(Part):
 
 
 @dataclass(frozen=True)
+class PictureFacts(Part):
+    """What drawn pictures say of a cell, or of the base. Distances: 1 is as far as two seeds of the
+    base are apart.
+    """
+
+    asked: float = 0.0  # how far prompts with the trigger move from the base's pictures
+    others: float = 0.0  # the same of prompts without it
+    variety: float = 0.0  # how far its own seeds are apart
+    nearest: float = 0.0  # the picture that comes nearest to a training picture
+    nearest_to: str = ""  # that training picture's file name
+    copies: int = 0  # pictures that nearly are a training picture
+    likeness: float | None = rare(None)  # cosine to the training pictures, by Judged.likeness
+    faithful: float | None = rare(None)  # cosine to the prompt, by Judged.faithful
+
+    @property
+    def told(self) -> dict[str, str]:
+        """For people: what is measured, and how much."""
+        found = {
+            "with trigger": f"{self.asked:.2f}",
+            "without": f"{self.others:.2f}",
+            "variety": f"{self.variety:.2f}",
+            "nearest": f"{self.nearest:.2f} {self.nearest_to}",
+        }
+        models = {"likeness": self.likeness, "faithful": self.faithful}
+        return found | {key: f"{value:.3f}" for key, value in models.items() if value is not None}
+
+
+@dataclass(frozen=True)
 class JudgedCell(Part):
     """A checkpoint at a strength. Losses are natural logarithms of ratios: below 0 is better."""
 
     checkpoint: str = ""  # the file's name
     label: str = ""
     strength: float = 0.0
-    verdict: str = ""  # listed, behind, broken, unranked
+    verdict: str = ""  # listed, pictured, behind, broken, unranked
     held: float | None = None  # loss on held-out pictures against the base's
     held_low: float | None = None
     held_high: float | None = None
@@ -170,6 +198,7 @@ class JudgedCell(Part):
     behind_high: float | None = None
     drift: float | None = None  # how far it moves the base's own pictures, in parts of their square
     gap: float | None = rare(None)  # held minus the same on pictures it was trained on
+    seen: PictureFacts | None = field(default=None, metadata={"rare": True})
 
 
 @dataclass(frozen=True)
@@ -182,15 +211,38 @@ class Judged(Part):
     unmeasured: int = 0
     reason: str = ""
     notes: tuple[str, ...] = ()
+    base: PictureFacts | None = field(default=None, metadata={"rare": True})
+    likeness: str = rare("")  # the model and its revision
+    faithful: str = rare("")
 
     @property
     def listed(self) -> tuple[JudgedCell, ...]:
         return tuple(cell for cell in self.cells if cell.verdict == "listed")
 
     @property
+    def models(self) -> dict[str, str]:
+        """What further models measured, and which they were."""
+        found = {"likeness": self.likeness, "faithful": self.faithful}
+        return {key: model for key, model in found.items() if model}
+
+    @property
+    def picture_rows(self) -> list[tuple[str, ...]]:
+        """Of the base and the shortlist, under the heads of what the base tells."""
+        heads = self.base.told if self.base else {}
+        cells = [("base", "", self.base)]
+        cells += [(one.label, f"{one.strength:g}", one.seen) for one in self.shortlist]
+        told = [(label, strength, seen.told) for label, strength, seen in cells if seen]
+        return [(label, by, *(say.get(key, "") for key in heads)) for label, by, say in told]
+
+    @property
+    def shortlist(self) -> tuple[JudgedCell, ...]:
+        """Those, and the ones that were listed for their pictures."""
+        return tuple(cell for cell in self.cells if cell.verdict in {"listed", "pictured"})
+
+    @property
     def winner(self) -> JudgedCell | None:
         """Only where every other measured cell is told apart from it."""
-        alone = len(self.listed) == 1 and len(self.cells) > 1 and not self.unmeasured
+        alone = len(self.shortlist) == 1 and len(self.cells) > 1 and not self.unmeasured
         return self.listed[0] if alone else None
 
 

@@ -9,6 +9,7 @@ Noise depends on the seed alone, so columns of a sheet compare.
 import argparse
 import json
 import sys
+import time
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -142,14 +143,25 @@ def open_studio(order: Mapping[str, Any]) -> Studio:
 def fill(order: Mapping[str, Any]) -> None:
     """Every picture of the order that is not there yet."""
     studio = open_studio(order)
-    at_once = 16 if studio.base.is_tiny else 1
+    at_once, started = 16 if studio.base.is_tiny else 1, time.monotonic()
     for column in order["columns"]:
         waiting = [job for job in column["pictures"] if not Path(job["file"]).exists()]
         with studio.wearing(*column["loras"]):
-            for group in alike(waiting, at_once):
+            for group in in_time(alike(waiting, at_once), order.get("budget_s"), started):
                 for job, picture in zip(group, studio.draw(group), strict=True):
                     write_png(Path(job["file"]), picture)
                     print(job["file"], flush=True)
+
+
+def in_time(work: Iterable[T], budget_s: float | None, started: float) -> Iterator[T]:
+    """As much of it as is likely done in time: each as long as the longest before."""
+    longest = 0.0
+    for one in work:
+        began = time.monotonic()
+        if budget_s is not None and began - started + longest > budget_s:
+            return
+        yield one
+        longest = max(longest, time.monotonic() - began)
 
 
 def alike(jobs: Sequence[Job], at_once: int) -> Iterator[list[Job]]:
