@@ -166,8 +166,9 @@ def prepare(case: Case, project: Path) -> Path:
     for old, new in changes.items():
         text = text.replace(old, new)
     lines = [one for one in text.splitlines() if case.regular or not one.startswith("reg_path")]
-    controls = [scene.caption for scene in others(who, CONTROLS, 5_000_000)]
-    sample = f"[sample]\nprompts = {json.dumps(controls)}\nwidth = 64\nheight = 64\nsteps = 16\n"
+    prompts = [caption_of(who, scene_of(who, *scene)) for scene in LOOKED_AT]
+    prompts += [scene.caption for scene in others(who, CONTROLS, 5_000_000)]
+    sample = f"[sample]\nprompts = {json.dumps(prompts)}\nwidth = 64\nheight = 64\nsteps = 16\n"
     recipe = project / "recipes" / f"{case.name}.toml"
     recipe.parent.mkdir(parents=True, exist_ok=True)
     end = "scale = 4.0\nseed = 42\n[launch]\nnum_cpu_threads = 1\n"
@@ -246,8 +247,7 @@ def work(case: Case, project: Path) -> dict[str, Any]:
     run_dir = max(path.parents[1] for path in runs.glob(f"*/output/{case.name}.safetensors"))
     name = f"{case.name}/{run_dir.name}"
     strengths = ["--strengths", ",".join(map(str, STRENGTHS))]
-    seen = [caption_of(case.character, scene_of(case.character, *one)) for one in LOOKED_AT]
-    words = ["--held", f"held/{case.name}", *strengths, "--pictures", "--prompts", *seen]
+    words = ["--held", f"held/{case.name}", *strengths, "--pictures"]
     answer = json.loads(lorakit(project, "judge", name, *words, "--json"))
     clock.append(time.monotonic())
     cells = answer["cells"]

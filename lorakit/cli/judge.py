@@ -4,7 +4,7 @@ lorakit judge maya                      every checkpoint at 0.4, 0.6, 0.8, 1.0 a
 lorakit judge maya --checkpoints last:3 --strengths 0.6,0.8,1.0 --budget 10m
 lorakit judge maya --held ~/photos/not-trained-on
 lorakit judge maya --plan               what it would cost; nothing is measured
-lorakit judge maya --pictures           draw as well: what losses do not see
+lorakit judge maya --pictures           draws as well, and fills the list up with what that shows
 
 It compares losses on pictures that were not trained on with the base's, names the cells that are
 worse than the base, and lists those that cannot be told apart from the best, the one that changes
@@ -15,8 +15,6 @@ proven. What was measured is kept: run it again to go on. What it cannot say: do
 import re
 import shlex
 import sys
-import time
-from typing import TYPE_CHECKING
 
 from lorakit.cli.sheet import strengths_of
 from lorakit.cli.terminal.arguments import Arguments, Parser
@@ -27,9 +25,6 @@ from lorakit.errors import LorakitError, counted
 from lorakit.runs.find import stage_of, whole_of
 from lorakit.runs.record import Judged, JudgedCell
 from lorakit.show import duration, print_json, print_text, say, table
-
-if TYPE_CHECKING:
-    from lorakit.judge.look import Viewing
 
 UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
 
@@ -44,8 +39,6 @@ def add_arguments(parser: Parser) -> None:
     about = "prompts of what must stay as it is (default: the recipe's without the trigger)"
     parser.value("--controls", "TEXT", about, nargs="+", default=[])
     parser.flag("--pictures", "draw every cell in few steps: copies, sameness, what else moved")
-    about = "what --pictures draws with the trigger (default: the recipe's, else captions)"
-    parser.value("--prompts", "TEXT", about, nargs="+", default=[])
     parser.value("--budget", "TIME", "stop measuring after so long: 90s, 10m, 1h")
     parser.flag("--plan", "say what it would cost, measure nothing")
     parser.value("--python", "FILE", "a Python with torch", default=sys.executable)
@@ -54,6 +47,7 @@ def add_arguments(parser: Parser) -> None:
 
 def run(args: Arguments) -> None:
     from lorakit.judge.make import inquire, look, measure
+    from lorakit.sheet.make import missing_of
 
     run_dir = stage_of(trained_run(args.run))
     inquiry = inquire(
@@ -62,9 +56,8 @@ def run(args: Arguments) -> None:
         strengths=strengths_of(args.strengths),
         held=args.held,
         controls=args.controls,
-        budget_s=(budget_s := seconds_of(args.budget)),
+        budget_s=seconds_of(args.budget),
         pictures=args.pictures,
-        prompts=args.prompts,
     )
     order = inquiry.order
     shots = f"{counted(len(order['held']), 'held-out picture')}, {len(order['drawn'])} drawn"
@@ -72,17 +65,17 @@ def run(args: Arguments) -> None:
     cost = f"{inquiry.passes:,} forward passes{pace}" if inquiry.passes else "measured before"
     cells = counted(len(inquiry.cells), "cell")
     say(f"{cells} of checkpoint x strength, {shots} by the base: {cost}.")
-    if viewing := inquiry.viewing:
-        say(_drawing(viewing, inquiry.drawing_s))
+    if inquiry.viewing:
+        seconds, missing = inquiry.drawing_s, missing_of(inquiry.viewing)
+        most = f", at most {duration(seconds)} by this run's pace" if seconds else ""
+        say(f"{counted(len(missing), 'picture')} to draw{most}.")
     if args.plan:
         return
-    began = time.monotonic()
     with counting("measuring") as progress:
         judged = measure(inquiry, args.python, progress)
-    if viewing:
-        left = None if budget_s is None else budget_s - (time.monotonic() - began)
+    if inquiry.viewing:
         with counting("drawing") as progress:
-            judged = look(inquiry, viewing, judged, args.python, budget_s=left, progress=progress)
+            judged = look(inquiry, judged, args.python, progress)
     if args.json:
         print_json(judged.to_json())
         return
@@ -110,39 +103,13 @@ def _show(judged: Judged) -> None:
         told = ", not told apart; the least drift first" * (len(judged.listed) > 1)
         found = f"{len(judged.listed)} of {counted(len(judged.cells), 'cell')}{told}"
         print_text(f"Shortlist: {found}. {judged.reason}")
-    _show_pictures(judged)
+    if judged.base:
+        print_text("What drawn pictures say; 1 is as far as two seeds of the base are apart:")
+        table(*judged.seen)
     for note in judged.notes:
         print_text(note)
     if judged.unmeasured:
         say(f"{counted(judged.unmeasured, 'cell')} not measured yet; run it again to go on.")
-
-
-def _drawing(viewing: "Viewing", seconds: float | None) -> str:
-    from lorakit.sheet.make import missing_of
-
-    missing = len(missing_of(viewing.order))
-    pace = f", at most {duration(seconds)} by this run's pace" if missing and seconds else ""
-    each = f"{counted(len(viewing.files(0)), 'picture')} a cell and of the base"
-    return f"{each}: {f'{missing:,} to draw{pace}' if missing else 'drawn before'}."
-
-
-def _show_pictures(judged: Judged) -> None:
-    """Apart from the losses: what each number is stands in its head."""
-    if judged.base is None:
-        return
-    heads = ("checkpoint", "strength", *judged.base.told)
-    print_text("In pictures; 1 is as far as two seeds of the base are apart:")
-    table(heads, judged.picture_rows)
-    for key, model in judged.models.items():
-        print_text(f"{key} by {model}")
-    added = [
-        f"{one.label} at {one.strength:g}" for one in judged.cells if one.verdict == "pictured"
-    ]
-    if added:
-        print_text(
-            f"And by their pictures: {', '.join(added)}. Prompts with the trigger move most there"
-            " against the others."
-        )
 
 
 def _row(cell: JudgedCell) -> tuple[str, ...]:

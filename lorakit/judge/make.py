@@ -1,6 +1,7 @@
 """From a run to its judgement: what is measured, what that costs, what the record keeps."""
 
 import re
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -10,7 +11,7 @@ from lorakit import tomllib
 from lorakit.errors import LorakitError, counted
 from lorakit.families import run_by
 from lorakit.journal import Journal, now
-from lorakit.judge.look import ASKED, OTHERS, Viewing, seen, view, with_pictures
+from lorakit.judge.look import ASKED, BASE, OTHERS, key_of, view, with_pictures
 from lorakit.judge.pictures import JudgingPicture, pictures_of
 from lorakit.judge.score import BROKEN, FEWEST, Cell, judge
 from lorakit.runs.find import live_state, whole_of
@@ -22,7 +23,6 @@ from lorakit.sheet.make import (
     choose,
     digest,
     distinct,
-    draw_missing,
     missing_of,
     passes_of,
     run_torch,
@@ -55,8 +55,8 @@ class Inquiry:
     passes: int  # forward passes still to be made, of one picture each
     seconds: float | None  # what they take by the run's own pace
     regularised: bool
-    viewing: Viewing | None = None
-    drawing_s: float | None = None  # what drawing takes, were no cell broken
+    viewing: dict[str, Any]  # the pictures, where any are asked for
+    drawing_s: float | None  # what drawing them takes, were no cell broken
 
 
 def inquire(
@@ -68,11 +68,8 @@ def inquire(
     controls: Sequence[str] = (),
     budget_s: float | None = None,
     pictures: bool = False,
-    prompts: Sequence[str] = (),
 ) -> Inquiry:
-    """Everything decided, nothing measured; `held` is a folder of pictures not trained on,
-    `prompts` are what `pictures` draws with the trigger.
-    """
+    """Everything decided, nothing measured; `held` is a folder of pictures not trained on."""
     record, source = read_record(whole_of(run_dir)), read_source(run_dir)
     if live_state(record) in {"running", "unattended"}:
         raise LorakitError(
@@ -87,8 +84,8 @@ def inquire(
     points = distinct(choose(source.checkpoints, checkpoints, run_dir))
     for point in points:
         require_intact(run_dir, point.path)
-    *both, others = pictures_of(run_dir, held)
-    unseen, train = (some(of, MOST_PICTURES) for of in both)
+    out, kept, others = pictures_of(run_dir, held)
+    unseen, train = some(out, MOST_PICTURES), some(kept, MOST_PICTURES)
     cells = _cells(points, strengths, ranks=len(unseen) >= FEWEST, held=bool(unseen))
     jobs = _controls(source, controls, others, record.trigger)
     order = _order(run_dir, source, {"held": unseen, "train": train}, jobs)
@@ -98,15 +95,15 @@ def inquire(
     passes, pace = _passes(order), record.pass_seconds
     seconds = None if pace is None else passes * pace
     known = {told["cell"]: cell for told, cell in cells}
-    inquiry = Inquiry(run_dir, known, order, passes, seconds, bool(others))
-    if not pictures:
-        return inquiry
-    own = prompts or _with_trigger(source, record.trigger, unseen or train)
-    plain = [str(job["prompt"]) for job in jobs][:OTHERS]
-    worn = [(cell.label, Path(told["lora"]), cell.strength) for told, cell in cells]
-    viewing = view(source, worn, own, plain, [one.file for one in both[1]])
-    passes = passes_of(source.family, missing_of(viewing.order))
-    return replace(inquiry, viewing=viewing, drawing_s=pace and passes * pace)
+    viewing, drawing_s = {}, None
+    if pictures:
+        worn = [(Path(told["lora"]), cell.strength) for told, cell in cells]
+        asked = _with_trigger(source, record.trigger, unseen or train)
+        plain = [job["prompt"] for job in jobs][:OTHERS]
+        viewing = view(source, worn, asked, plain, [one.file for one in kept])
+        viewing["until"] = budget_s and time.time() + budget_s
+        drawing_s = (pace or 0.0) * passes_of(source.family, missing_of(viewing)) or None
+    return Inquiry(run_dir, known, order, passes, seconds, bool(others), viewing, drawing_s)
 
 
 def measure(inquiry: Inquiry, python: str, progress: Progress = lambda _done, _all: None) -> Judged:
@@ -143,23 +140,25 @@ def measure(inquiry: Inquiry, python: str, progress: Progress = lambda _done, _a
 
 
 def look(
-    inquiry: Inquiry,
-    viewing: Viewing,
-    found: Judged,
-    python: str,
-    *,
-    budget_s: float | None = None,
-    progress: Progress = lambda _done, _all: None,
+    inquiry: Inquiry, found: Judged, python: str, progress: Progress = lambda _done, _all: None
 ) -> Judged:
     """Draw what is missing of the cells that are not broken, and add what their pictures say."""
-    sound = [(one.checkpoint, one.strength) for one in found.cells if one.verdict != BROKEN]
-    order = {**viewing.of(sound), "budget_s": budget_s}
-    if missing_of(order) and (budget_s is None or budget_s > 0):
-        draw_missing(order, inquiry.run_dir / "sheet", python, progress)
+    sound = {(one.checkpoint, one.strength) for one in found.cells if one.verdict != BROKEN}
+    columns = [one for one in inquiry.viewing["columns"] if key_of(one) in {BASE, *sound}]
+    order = {**inquiry.viewing, "columns": columns}
+    if total := len(missing_of(order)):
+        run_torch(
+            "lorakit.embedded.drawing.generate",
+            order,
+            inquiry.run_dir / "sheet" / "draw.log",
+            python,
+            what="pictures",
+            progress=lambda: progress(total - len(missing_of(order)), total),
+        )
     if left := len(missing_of(order)):
         said = f"{counted(left, 'picture')} not drawn yet; run it again to go on."
         found = replace(found, notes=(*found.notes, said))
-    return _kept(inquiry, with_pictures(found, seen(viewing)))
+    return _kept(inquiry, with_pictures(found, order))
 
 
 def _kept(inquiry: Inquiry, found: Judged) -> Judged:
@@ -215,21 +214,15 @@ def _controls(
     ]
 
 
-def _with_trigger(
-    source: Source, trigger: str, captioned: Sequence[JudgingPicture]
-) -> Sequence[str]:
-    """The recipe's own; where those are few, captions too."""
+def _with_trigger(source: Source, trigger: str, others: Sequence[JudgingPicture]) -> list[str]:
+    """The recipe's own prompts; where those are few, captions too."""
     prompts = [one.prompt for one in source.rows]
-    plain = set(_without(trigger, prompts))
-    captions = list(dict.fromkeys(one.caption for one in captioned))
-    own = [one for one in prompts if one not in plain] + some(captions, ASKED)
-    found = list(dict.fromkeys(filter(None, own)))[:ASKED]
-    if not found:
-        raise LorakitError(
-            "Neither a prompt nor a caption has anything to draw with.",
-            hint='Give some with the trigger: --prompts "..."',
-        )
-    return found
+    own = [one for one in prompts if one not in _without(trigger, prompts)]
+    captions = some(list(dict.fromkeys(one.caption for one in others)), ASKED)
+    if found := list(dict.fromkeys(filter(None, [*own, *captions])))[:ASKED]:
+        return found
+    hint = "Give the recipe a sample prompt with the trigger, or the pictures captions."
+    raise LorakitError("Neither a prompt nor a caption has the trigger.", hint=hint)
 
 
 def _without(trigger: str, prompts: Sequence[str]) -> list[str]:

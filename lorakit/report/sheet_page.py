@@ -20,8 +20,7 @@ def write_sheet_page(sheet: Sheet, run_dir: Path, out: Path) -> None:
     record = read_record(whole_of(run_dir))
     run = "/".join(whole_of(run_dir).parts[-2:])
     judged = {(cell.checkpoint, cell.strength): cell for cell in record.judged.cells}
-    if record.judged.base:
-        judged["", 0.0] = JudgedCell(seen=record.judged.base)
+    judged["", 0.0] = JudgedCell(seen=record.judged.base)
     # numbers of a LoRA alone say nothing of it together with others
     of = [
         None if c.others else judged.get((c.lora.name if c.lora else "", c.strength))
@@ -54,8 +53,7 @@ def _told(run: str, column: Column, cell: JudgedCell | None) -> dict[str, str]:
 def _measured(cell: JudgedCell) -> list[str]:
     found = (("held-out", cell.held), ("behind", cell.behind), ("drift", cell.drift))
     losses = [f"{word} {value:+.3f}" for word, value in found if value is not None]
-    seen = cell.seen.told if cell.seen else {}
-    return losses + [f"{word} {value}" for word, value in seen.items()]
+    return losses + [f"{word} {value:g}" for word, value in (cell.seen or {}).items()]
 
 
 def _grid(sheet: Sheet, of: list[JudgedCell | None]) -> str:

@@ -155,34 +155,6 @@ class Ending(Part):
 
 
 @dataclass(frozen=True)
-class PictureFacts(Part):
-    """What drawn pictures say of a cell, or of the base. Distances: 1 is as far as two seeds of the
-    base are apart.
-    """
-
-    asked: float = 0.0  # how far prompts with the trigger move from the base's pictures
-    others: float = 0.0  # the same of prompts without it
-    variety: float = 0.0  # how far its own seeds are apart
-    nearest: float = 0.0  # the picture that comes nearest to a training picture
-    nearest_to: str = ""  # that training picture's file name
-    copies: int = 0  # pictures that nearly are a training picture
-    likeness: float | None = rare(None)  # cosine to the training pictures, by Judged.likeness
-    faithful: float | None = rare(None)  # cosine to the prompt, by Judged.faithful
-
-    @property
-    def told(self) -> dict[str, str]:
-        """For people: what is measured, and how much."""
-        found = {
-            "with trigger": f"{self.asked:.2f}",
-            "without": f"{self.others:.2f}",
-            "variety": f"{self.variety:.2f}",
-            "nearest": f"{self.nearest:.2f} {self.nearest_to}",
-        }
-        models = {"likeness": self.likeness, "faithful": self.faithful}
-        return found | {key: f"{value:.3f}" for key, value in models.items() if value is not None}
-
-
-@dataclass(frozen=True)
 class JudgedCell(Part):
     """A checkpoint at a strength. Losses are natural logarithms of ratios: below 0 is better."""
 
@@ -198,7 +170,7 @@ class JudgedCell(Part):
     behind_high: float | None = None
     drift: float | None = None  # how far it moves the base's own pictures, in parts of their square
     gap: float | None = rare(None)  # held minus the same on pictures it was trained on
-    seen: PictureFacts | None = field(default=None, metadata={"rare": True})
+    seen: Mapping[str, float] | None = rare(None)  # what its drawn pictures say, by name
 
 
 @dataclass(frozen=True)
@@ -211,33 +183,28 @@ class Judged(Part):
     unmeasured: int = 0
     reason: str = ""
     notes: tuple[str, ...] = ()
-    base: PictureFacts | None = field(default=None, metadata={"rare": True})
-    likeness: str = rare("")  # the model and its revision
-    faithful: str = rare("")
+    base: Mapping[str, float] | None = rare(None)  # what the base's own pictures say
 
     @property
     def listed(self) -> tuple[JudgedCell, ...]:
         return tuple(cell for cell in self.cells if cell.verdict == "listed")
 
     @property
-    def models(self) -> dict[str, str]:
-        """What further models measured, and which they were."""
-        found = {"likeness": self.likeness, "faithful": self.faithful}
-        return {key: model for key, model in found.items() if model}
-
-    @property
-    def picture_rows(self) -> list[tuple[str, ...]]:
-        """Of the base and the shortlist, under the heads of what the base tells."""
-        heads = self.base.told if self.base else {}
-        cells = [("base", "", self.base)]
-        cells += [(one.label, f"{one.strength:g}", one.seen) for one in self.shortlist]
-        told = [(label, strength, seen.told) for label, strength, seen in cells if seen]
-        return [(label, by, *(say.get(key, "") for key in heads)) for label, by, say in told]
-
-    @property
     def shortlist(self) -> tuple[JudgedCell, ...]:
-        """Those, and the ones that were listed for their pictures."""
+        """Those, and the ones that their pictures put there."""
         return tuple(cell for cell in self.cells if cell.verdict in {"listed", "pictured"})
+
+    @property
+    def seen(self) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+        """A table's heads and rows: what pictures say of the base and of the shortlist."""
+        heads = tuple(self.base or ())
+        cells = [("base", "", self.base or {})] if heads else []
+        cells += [(one.label, f"{one.strength:g}", one.seen or {}) for one in self.shortlist]
+        rows = [
+            (name, by, *(f"{of[key]:g}" if key in of else "" for key in heads))
+            for name, by, of in cells
+        ]
+        return ("checkpoint", "strength", *heads), rows if heads else []
 
     @property
     def winner(self) -> JudgedCell | None:

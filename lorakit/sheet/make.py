@@ -63,7 +63,8 @@ def make_sheet(
     artist = elsewhere(source, loras) if elsewhere else None
     if artist:
         source = replace(source, options={**source.options, "drawn by": digest(artist.mark)})
-    sheet, order = lay_out(source, columns, rows, choice.seeds, run_dir / "sheet")
+    folder = run_dir / "sheet"
+    sheet, order = lay_out(source, columns, rows, choice.seeds, folder)
     if total := len(missing := missing_of(order)):
         pace = None if artist else read_record(whole_of(run_dir)).pass_seconds
         seconds = passes_of(source.family, missing) * pace if pace else 0.0
@@ -72,37 +73,29 @@ def make_sheet(
             f" {counted(len(rows), 'prompt')}, {counted(choice.seeds, 'seed')}"
             + (f", about {duration(seconds)} by this run's pace." if seconds else ".")
         )
-        draw_missing(order, run_dir / "sheet", python, progress, artist)
+
+        def tell() -> None:
+            progress(total - len(missing_of(order)), total)
+
+        if artist:
+            try:
+                draw_there(artist, order, folder, tell)
+            except LorakitError as error:
+                kept = f"{total - len(missing_of(order))} of {counted(total, 'picture')} are kept"
+                error.hint = f"{error.hint} {kept}; the same command goes on.".lstrip()
+                raise
+        else:
+            run_torch(
+                "lorakit.embedded.drawing.generate",
+                order,
+                folder / "draw.log",
+                python,
+                what="pictures",
+                otherwise="lorakit sheet RUN --from-samples shows what the training drew.",
+                progress=tell,
+            )
     write_png(out, draw_grid(sheet))
     return sheet
-
-
-def draw_missing(
-    order: Order, folder: Path, python: str, progress: Progress, artist: Artist | None = None
-) -> None:
-    """The one door to drawing: what the order asks for and the folder has not."""
-    total = len(missing_of(order))
-
-    def tell() -> None:
-        progress(total - len(missing_of(order)), total)
-
-    if artist:
-        try:
-            draw_there(artist, order, folder, tell)
-        except LorakitError as error:
-            kept = f"{total - len(missing_of(order))} of {counted(total, 'picture')} are kept"
-            error.hint = f"{error.hint} {kept}; the same command goes on.".lstrip()
-            raise
-        return
-    run_torch(
-        "lorakit.embedded.drawing.generate",
-        order,
-        folder / "draw.log",
-        python,
-        what="pictures",
-        otherwise="lorakit sheet RUN --from-samples shows what the training drew.",
-        progress=tell,
-    )
 
 
 def draw_there(artist: Artist, order: Order, folder: Path, tell: Callable[[], object]) -> None:

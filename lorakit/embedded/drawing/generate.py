@@ -143,25 +143,16 @@ def open_studio(order: Mapping[str, Any]) -> Studio:
 def fill(order: Mapping[str, Any]) -> None:
     """Every picture of the order that is not there yet."""
     studio = open_studio(order)
-    at_once, started = 16 if studio.base.is_tiny else 1, time.monotonic()
+    at_once = 16 if studio.base.is_tiny else 1
     for column in order["columns"]:
         waiting = [job for job in column["pictures"] if not Path(job["file"]).exists()]
         with studio.wearing(*column["loras"]):
-            for group in in_time(alike(waiting, at_once), order.get("budget_s"), started):
+            for group in alike(waiting, at_once):
+                if time.time() > (order.get("until") or float("inf")):
+                    return
                 for job, picture in zip(group, studio.draw(group), strict=True):
                     write_png(Path(job["file"]), picture)
                     print(job["file"], flush=True)
-
-
-def in_time(work: Iterable[T], budget_s: float | None, started: float) -> Iterator[T]:
-    """As much of it as is likely done in time: each as long as the longest before."""
-    longest = 0.0
-    for one in work:
-        began = time.monotonic()
-        if budget_s is not None and began - started + longest > budget_s:
-            return
-        yield one
-        longest = max(longest, time.monotonic() - began)
 
 
 def alike(jobs: Sequence[Job], at_once: int) -> Iterator[list[Job]]:
