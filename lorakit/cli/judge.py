@@ -4,7 +4,7 @@ lorakit judge maya                      every checkpoint at 0.4, 0.6, 0.8, 1.0 a
 lorakit judge maya --checkpoints last:3 --strengths 0.6,0.8,1.0 --budget 10m
 lorakit judge maya --held ~/photos/not-trained-on
 lorakit judge maya --plan               what it would cost; nothing is measured
-lorakit judge maya --pictures           draws as well, and fills the list up with what that shows
+lorakit judge maya --pictures           draws the shortlist, too: copies, sameness, what else moved
 
 It compares losses on pictures that were not trained on with the base's, names the cells that are
 worse than the base, and lists those that cannot be told apart from the best, the one that changes
@@ -38,7 +38,7 @@ def add_arguments(parser: Parser) -> None:
     parser.path("--held", "FOLDER", about)
     about = "prompts of what must stay as it is (default: the recipe's without the trigger)"
     parser.value("--controls", "TEXT", about, nargs="+", default=[])
-    parser.flag("--pictures", "draw every cell in few steps: copies, sameness, what else moved")
+    parser.flag("--pictures", "draw the shortlist: copies, sameness, what else moved")
     parser.value("--budget", "TIME", "stop measuring after so long: 90s, 10m, 1h")
     parser.flag("--plan", "say what it would cost, measure nothing")
     parser.value("--python", "FILE", "a Python with torch", default=sys.executable)
@@ -47,7 +47,7 @@ def add_arguments(parser: Parser) -> None:
 
 def run(args: Arguments) -> None:
     from lorakit.judge.make import inquire, look, measure
-    from lorakit.sheet.make import missing_of
+    from lorakit.sheet.make import passes_of
 
     run_dir = stage_of(trained_run(args.run))
     inquiry = inquire(
@@ -66,23 +66,24 @@ def run(args: Arguments) -> None:
     cells = counted(len(inquiry.cells), "cell")
     say(f"{cells} of checkpoint x strength, {shots} by the base: {cost}.")
     if inquiry.viewing:
-        seconds, missing = inquiry.drawing_s, missing_of(inquiry.viewing)
-        most = f", at most {duration(seconds)} by this run's pace" if seconds else ""
-        say(f"{counted(len(missing), 'picture')} to draw{most}.")
+        jobs = inquiry.viewing["columns"][0]["pictures"]
+        seconds = passes_of(order["family"], jobs) * (inquiry.pace or 0.0)
+        each = f", about {duration(seconds)} a cell" if seconds else ""
+        say(f"Then {counted(len(jobs), 'picture')} of each cell in the shortlist{each}.")
     if args.plan:
         return
     with counting("measuring") as progress:
         judged = measure(inquiry, args.python, progress)
     if inquiry.viewing:
         with counting("drawing") as progress:
-            judged = look(inquiry, judged, args.python, progress)
+            judged = look(inquiry, judged, args.python, say, progress)
     if args.json:
         print_json(judged.to_json())
         return
     _show(judged)
-    if judged.shortlist:
+    if judged.listed:
         name = shlex.quote("/".join(whole_of(run_dir).parts[-2:]))
-        about = f"the {len(judged.shortlist)} listed, in pictures"
+        about = f"the {len(judged.listed)} listed, in pictures"
         say_next(f"lorakit sheet {name} --judged", about)
 
 

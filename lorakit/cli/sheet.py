@@ -140,10 +140,10 @@ def _others(words: Iterable[str]) -> Iterable[tuple[Path, float]]:
 
 def _listed(run_dir: Path) -> tuple[tuple[str, float], ...]:
     record = read_record(whole_of(run_dir))
-    if not record.judged.shortlist:
+    if not record.judged.listed:
         hint = f"lorakit judge {record.run} makes one."
         raise LorakitError(f"{record.run} has no shortlist.", hint=hint)
-    cells = [(cell.checkpoint, cell.strength) for cell in record.judged.shortlist]
+    cells = [(cell.checkpoint, cell.strength) for cell in record.judged.listed]
     usual = (f"{record.output_name}.safetensors", 1.0)  # what one would have taken unasked
     known = {(cell.checkpoint, cell.strength) for cell in record.judged.cells}
     return tuple(dict.fromkeys([*cells, *({usual} & known)]))

@@ -1,8 +1,8 @@
 """What drawn pictures say without a further model: what moved, sameness over seeds, copies.
 
-Every cell draws some prompts with the trigger and some without, in few steps, each at the base's
-own noise. Distances are root mean squares of sixteen by sixteen pixels; 1 is as far as two seeds of
-the base are apart. What this may decide, and what was proven of it: docs/judge.md.
+The base and each cell of the shortlist draw prompts with the trigger and without, at the same
+noise, as a sheet does and among its pictures. Distances are root mean squares of sixteen by sixteen
+pixels; 1 is as far as two seeds of the base are apart. None of it ranks: docs/judge.md has why.
 """
 
 from collections.abc import Sequence
@@ -13,36 +13,32 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
-from lorakit.judge.score import BROKEN, LISTED, name
-from lorakit.runs.record import Judged, JudgedCell
+from lorakit.errors import counted
+from lorakit.judge.score import name
+from lorakit.runs.record import Judged
 from lorakit.sheet.grid import Column, picture_of
 from lorakit.sheet.make import Order, lay_out
-from lorakit.sheet.source import Source
+from lorakit.sheet.source import SheetRow, Source
 
 Pixels = np.ndarray[tuple[int, ...], np.dtype[np.float32]]
 Key = tuple[str, float]  # a cell's file name and strength; the base's is BASE
 BASE: Key = ("", 0.0)
 SIDE = 16
-ASKED, SEEDS, OTHERS, STEPS = 4, 3, 8, 8  # prompts with the trigger, their seeds, prompts without
-MOST_LISTED, PICTURED = 6, "pictured"
+ASKED, SEEDS, OTHERS = 4, 2, 6  # prompts with the trigger, their seeds, prompts without
 
 
 def view(
     source: Source,
     cells: Sequence[tuple[Path, float]],
-    prompts: Sequence[str],
-    others: Sequence[str],
+    prompts: Sequence[SheetRow],
+    others: Sequence[SheetRow],
     trained: Sequence[Path],
 ) -> Order:
     """The base's pictures and every cell's, kept among a sheet's; with the trigger first."""
     columns = (Column("base"), *(Column("", lora, strength) for lora, strength in cells))
-    row = source.rows[0] if source.rows else source.plain
-    row = replace(row, steps=min(row.steps, STEPS))
-    (_, order), (_, more) = (
-        lay_out(source, columns, [replace(row, prompt=one) for one in said], seeds, folder)
-        for folder in [source.run_dir / "sheet"]
-        for said, seeds in ((prompts, SEEDS), (others, 1))
-    )
+    folder = source.run_dir / "sheet"
+    _, order = lay_out(source, columns, prompts, SEEDS, folder)
+    _, more = lay_out(source, columns, others, 1, folder)
     for mine, also in zip(order["columns"], more["columns"], strict=True):
         mine["pictures"] += also["pictures"]
     return {**order, "asked": len(prompts) * SEEDS, "trained": list(map(str, trained))}
@@ -60,9 +56,7 @@ def key_of(column: Order) -> Key:
 
 
 def with_pictures(found: Judged, order: Order) -> Judged:
-    """What the pictures that are there say; the list is filled up with the cells whose prompts with
-    the trigger move most against the others.
-    """
+    """And what the pictures that are there say."""
     if BASE not in (there := drawn(order)):
         return found
     asked, trained, base = order["asked"], _small(order["trained"]), _small(there[BASE])
@@ -80,35 +74,14 @@ def with_pictures(found: Judged, order: Order) -> Judged:
         }
         facts[key] = {word: round(float(value), 3) for word, value in measured.items()}
         copied[key] = Path(order["trained"][int(near.min(axis=0).argmin())]).name
-    cells = _filled([replace(one, seen=facts.get(_key(one))) for one in found.cells])
-    notes, seen = list(found.notes), [one for one in cells if _key(one) in facts]
-    if added := [name(one) for one in seen if one.verdict == PICTURED]:
-        notes.append(f"Listed for their pictures: {', '.join(added)}.")
-    copies = [
-        f"{name(one)} ({facts[_key(one)]['copies']:g}, the nearest to {copied[_key(one)]})"
-        for one in seen
-        if one.verdict in {LISTED, PICTURED}
-        if facts[_key(one)]["copies"] > facts[BASE]["copies"]
-    ]
-    if copies:
-        notes.append(f"Drawn pictures that nearly are one it was trained on: {', '.join(copies)}.")
+    cells = [replace(one, seen=facts.get((one.checkpoint, one.strength))) for one in found.cells]
+    notes = list(found.notes)
+    for one in cells:
+        if one.seen and one.seen["copies"] > facts[BASE]["copies"]:
+            count = counted(int(one.seen["copies"]), "picture")
+            near = copied[one.checkpoint, one.strength]
+            notes.append(f"{name(one)} draws {count} that it was trained on, nearly: {near}.")
     return replace(found, cells=tuple(cells), base=facts[BASE], notes=tuple(notes))
-
-
-def _key(cell: JudgedCell) -> Key:
-    return cell.checkpoint, cell.strength
-
-
-def _filled(cells: Sequence[JudgedCell]) -> list[JudgedCell]:
-    listed = [one for one in cells if one.verdict == LISTED]
-    able = [
-        (one.seen["without"] - one.seen["with trigger"], place)
-        for place, one in enumerate(cells)
-        if one.seen and one.verdict not in {LISTED, BROKEN}
-    ]
-    most = [cells[place] for _, place in sorted(able)[: max(0, MOST_LISTED - len(listed))]]
-    rest = [one for one in cells if one not in listed and one not in most]
-    return [*listed, *(replace(one, verdict=PICTURED) for one in most), *rest]
 
 
 def _small(files: Sequence[Path | str]) -> Pixels:

@@ -13,7 +13,7 @@ from lorakit.families import run_by
 from lorakit.journal import Journal, now
 from lorakit.judge.look import ASKED, BASE, OTHERS, key_of, view, with_pictures
 from lorakit.judge.pictures import JudgingPicture, pictures_of
-from lorakit.judge.score import BROKEN, FEWEST, Cell, judge
+from lorakit.judge.score import FEWEST, LISTED, UNRANKED, Cell, judge
 from lorakit.runs.find import live_state, whole_of
 from lorakit.runs.ledger import Ledger
 from lorakit.runs.outcome import require_intact
@@ -28,7 +28,8 @@ from lorakit.sheet.make import (
     run_torch,
     stamp,
 )
-from lorakit.sheet.source import DrawnCheckpoint, Source, read_source
+from lorakit.sheet.source import DrawnCheckpoint, SheetRow, Source, read_source
+from lorakit.show import duration
 
 Progress = Callable[[int, int], object]
 Thing = TypeVar("Thing")
@@ -55,8 +56,8 @@ class Inquiry:
     passes: int  # forward passes still to be made, of one picture each
     seconds: float | None  # what they take by the run's own pace
     regularised: bool
-    viewing: dict[str, Any]  # the pictures, where any are asked for
-    drawing_s: float | None  # what drawing them takes, were no cell broken
+    viewing: dict[str, Any]  # the pictures of every cell, where any are asked for
+    pace: float | None  # seconds a forward pass
 
 
 def inquire(
@@ -95,15 +96,13 @@ def inquire(
     passes, pace = _passes(order), record.pass_seconds
     seconds = None if pace is None else passes * pace
     known = {told["cell"]: cell for told, cell in cells}
-    viewing, drawing_s = {}, None
+    viewing = {}
     if pictures:
         worn = [(Path(told["lora"]), cell.strength) for told, cell in cells]
-        asked = _with_trigger(source, record.trigger, unseen or train)
-        plain = [job["prompt"] for job in jobs][:OTHERS]
-        viewing = view(source, worn, asked, plain, [one.file for one in kept])
+        rows = _rows(source, record.trigger, unseen or train, jobs)
+        viewing = view(source, worn, *rows, [one.file for one in kept])
         viewing["until"] = budget_s and time.time() + budget_s
-        drawing_s = (pace or 0.0) * passes_of(source.family, missing_of(viewing)) or None
-    return Inquiry(run_dir, known, order, passes, seconds, bool(others), viewing, drawing_s)
+    return Inquiry(run_dir, known, order, passes, seconds, bool(others), viewing, pace)
 
 
 def measure(inquiry: Inquiry, python: str, progress: Progress = lambda _done, _all: None) -> Judged:
@@ -140,13 +139,23 @@ def measure(inquiry: Inquiry, python: str, progress: Progress = lambda _done, _a
 
 
 def look(
-    inquiry: Inquiry, found: Judged, python: str, progress: Progress = lambda _done, _all: None
+    inquiry: Inquiry,
+    found: Judged,
+    python: str,
+    say: Callable[[str], object],
+    progress: Progress = lambda _done, _all: None,
 ) -> Judged:
-    """Draw what is missing of the cells that are not broken, and add what their pictures say."""
-    sound = {(one.checkpoint, one.strength) for one in found.cells if one.verdict != BROKEN}
-    columns = [one for one in inquiry.viewing["columns"] if key_of(one) in {BASE, *sound}]
+    """Draw what is missing of the base and the shortlist (without a ranking, of every cell that is
+    not broken), and add what the pictures say.
+    """
+    wanted = [one for one in found.cells if one.verdict in {LISTED, UNRANKED}]
+    keys = {BASE, *((one.checkpoint, one.strength) for one in wanted)}
+    columns = [one for one in inquiry.viewing["columns"] if key_of(one) in keys]
     order = {**inquiry.viewing, "columns": columns}
-    if total := len(missing_of(order)):
+    if total := len(missing := missing_of(order)):
+        seconds = passes_of(order["family"], missing) * (inquiry.pace or 0.0)
+        pace = f", about {duration(seconds)} by this run's pace" if seconds else ""
+        say(f"Drawing {counted(total, 'picture')}{pace}.")
         run_torch(
             "lorakit.embedded.drawing.generate",
             order,
@@ -214,15 +223,21 @@ def _controls(
     ]
 
 
-def _with_trigger(source: Source, trigger: str, others: Sequence[JudgingPicture]) -> list[str]:
-    """The recipe's own prompts; where those are few, captions too."""
-    prompts = [one.prompt for one in source.rows]
-    own = [one for one in prompts if one not in _without(trigger, prompts)]
-    captions = some(list(dict.fromkeys(one.caption for one in others)), ASKED)
-    if found := list(dict.fromkeys(filter(None, [*own, *captions])))[:ASKED]:
-        return found
-    hint = "Give the recipe a sample prompt with the trigger, or the pictures captions."
-    raise LorakitError("Neither a prompt nor a caption has the trigger.", hint=hint)
+def _rows(
+    source: Source, trigger: str, captioned: Sequence[JudgingPicture], jobs: Sequence[Any]
+) -> tuple[list[SheetRow], list[SheetRow]]:
+    """With the trigger: the recipe's own prompts, where those are few captions too. Without it."""
+    row = source.rows[0] if source.rows else source.plain
+    known = {one.prompt: one for one in source.rows}
+    plain = _without(trigger, list(known))
+    own = [one for prompt, one in known.items() if prompt not in plain]
+    captions = some(list(dict.fromkeys(one.caption for one in captioned if one.caption)), ASKED)
+    asked = [*own, *(replace(row, prompt=one) for one in captions)][:ASKED]
+    if not asked:
+        hint = "Give the recipe a sample prompt with the trigger, or the pictures captions."
+        raise LorakitError("Neither a prompt nor a caption has the trigger.", hint=hint)
+    others = [str(job["prompt"]) for job in jobs[:OTHERS]]
+    return asked, [known.get(one) or replace(row, prompt=one) for one in others]
 
 
 def _without(trigger: str, prompts: Sequence[str]) -> list[str]:

@@ -161,7 +161,7 @@ class JudgedCell(Part):
     checkpoint: str = ""  # the file's name
     label: str = ""
     strength: float = 0.0
-    verdict: str = ""  # listed, pictured, behind, broken, unranked
+    verdict: str = ""  # listed, behind, broken, unranked
     held: float | None = None  # loss on held-out pictures against the base's
     held_low: float | None = None
     held_high: float | None = None
@@ -190,26 +190,22 @@ class Judged(Part):
         return tuple(cell for cell in self.cells if cell.verdict == "listed")
 
     @property
-    def shortlist(self) -> tuple[JudgedCell, ...]:
-        """Those, and the ones that their pictures put there."""
-        return tuple(cell for cell in self.cells if cell.verdict in {"listed", "pictured"})
-
-    @property
     def seen(self) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-        """A table's heads and rows: what pictures say of the base and of the shortlist."""
+        """A table's heads and rows: what pictures say of the base and of the cells drawn."""
         heads = tuple(self.base or ())
-        cells = [("base", "", self.base or {})] if heads else []
-        cells += [(one.label, f"{one.strength:g}", one.seen or {}) for one in self.shortlist]
+        cells = [("base", "", self.base)]
+        cells += [(one.label, f"{one.strength:g}", one.seen) for one in self.cells]
         rows = [
-            (name, by, *(f"{of[key]:g}" if key in of else "" for key in heads))
-            for name, by, of in cells
+            (name, by, *(f"{seen[key]:g}" if key in seen else "" for key in heads))
+            for name, by, seen in cells
+            if seen
         ]
-        return ("checkpoint", "strength", *heads), rows if heads else []
+        return ("checkpoint", "strength", *heads), rows
 
     @property
     def winner(self) -> JudgedCell | None:
         """Only where every other measured cell is told apart from it."""
-        alone = len(self.shortlist) == 1 and len(self.cells) > 1 and not self.unmeasured
+        alone = len(self.listed) == 1 and len(self.cells) > 1 and not self.unmeasured
         return self.listed[0] if alone else None
 
 

@@ -101,12 +101,10 @@ def next_for_run(run_dir: Path, *, after: str = "") -> tuple[str, str]:
         draws, held = "--from-samples" not in sheet, record.value("validation_split")
         if draws and held and found[1:] and not record.judged.cells:
             return f"lorakit judge {name}", "which checkpoint, which strength"
-        return sheet + " --judged" * (draws and bool(record.judged.shortlist)), ""
+        return sheet + " --judged" * (draws and bool(record.judged.listed)), ""
     if not chosen:
         others = f"or another: {', '.join(found[:-1][-3:])}" if found[1:] else ""
-        by = [one.strength for one in record.judged.shortlist if one.checkpoint == found[-1]] or [
-            0.8
-        ]
+        by = [one.strength for one in record.judged.listed if one.checkpoint == found[-1]] or [0.8]
         return f"lorakit note {name} --chosen {shlex.quote(found[-1])} --strength {by[0]:g}", others
     return f"lorakit deploy {name} {_program()}", ""
 
