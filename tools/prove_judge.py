@@ -39,6 +39,12 @@ CONTROLS = 12
 TRUTH_STEPS, TRUTH_SCALE, TRUTH_OTHERS = 8, 4.0, 10
 CHECKPOINTS = 4
 BACKGROUNDS = ("sea", "black", "white", "blue", "night", "meadow", "green", "yellow")
+LOOKED_AT = (  # what the judge draws: other scenes than the truth
+    ("gray", "", ""),
+    ("meadow", "big", "left"),
+    ("sea", "", "right"),
+    ("black", "big", ""),
+)
 SIZES = ("", "", "", "", "big", "", "", "")
 POSITIONS = ("", "", "left", "right", "", "", "left", "")
 
@@ -73,7 +79,9 @@ class Case:
 
 
 def cases() -> list[Case]:
-    """Both characters under each of six ways of training; two sound ones more, of other seeds."""
+    """Both characters under each of six ways of training; those of `later` are of other seeds, and
+    prove what was chosen by looking at the others.
+    """
     found = []
     ways: tuple[tuple[str, dict[str, Any]], ...] = (
         ("sound", {}),
@@ -83,6 +91,9 @@ def cases() -> list[Case]:
         ("alone", {"regular": False, "epochs": 16}),
         ("high", {"rate": 1e-2}),
         ("again", {}),
+        ("later", {}),
+        ("later-alone", {"regular": False, "epochs": 16}),
+        ("later-high", {"rate": 1e-2}),
     )
     for seed, (way, more) in enumerate(ways):
         for at, who in enumerate((ZWX, KVO)):
@@ -155,8 +166,9 @@ def prepare(case: Case, project: Path) -> Path:
     for old, new in changes.items():
         text = text.replace(old, new)
     lines = [one for one in text.splitlines() if case.regular or not one.startswith("reg_path")]
-    controls = [scene.caption for scene in others(who, CONTROLS, 5_000_000)]
-    sample = f"[sample]\nprompts = {json.dumps(controls)}\nwidth = 64\nheight = 64\nsteps = 16\n"
+    prompts = [caption_of(who, scene_of(who, *scene)) for scene in LOOKED_AT]
+    prompts += [scene.caption for scene in others(who, CONTROLS, 5_000_000)]
+    sample = f"[sample]\nprompts = {json.dumps(prompts)}\nwidth = 64\nheight = 64\nsteps = 16\n"
     recipe = project / "recipes" / f"{case.name}.toml"
     recipe.parent.mkdir(parents=True, exist_ok=True)
     end = "scale = 4.0\nseed = 42\n[launch]\nnum_cpu_threads = 1\n"
@@ -235,9 +247,8 @@ def work(case: Case, project: Path) -> dict[str, Any]:
     run_dir = max(path.parents[1] for path in runs.glob(f"*/output/{case.name}.safetensors"))
     name = f"{case.name}/{run_dir.name}"
     strengths = ["--strengths", ",".join(map(str, STRENGTHS))]
-    answer = json.loads(
-        lorakit(project, "judge", name, "--held", f"held/{case.name}", *strengths, "--json")
-    )
+    words = ["--held", f"held/{case.name}", *strengths, "--pictures"]
+    answer = json.loads(lorakit(project, "judge", name, *words, "--json"))
     clock.append(time.monotonic())
     cells = answer["cells"]
     drawn = [c for c in cells if case.expected != "broken" or c["strength"] == 1.0]

@@ -4,6 +4,7 @@ lorakit judge maya                      every checkpoint at 0.4, 0.6, 0.8, 1.0 a
 lorakit judge maya --checkpoints last:3 --strengths 0.6,0.8,1.0 --budget 10m
 lorakit judge maya --held ~/photos/not-trained-on
 lorakit judge maya --plan               what it would cost; nothing is measured
+lorakit judge maya --pictures           draws the shortlist, too: copies, sameness, what else moved
 
 It compares losses on pictures that were not trained on with the base's, names the cells that are
 worse than the base, and lists those that cannot be told apart from the best, the one that changes
@@ -37,6 +38,7 @@ def add_arguments(parser: Parser) -> None:
     parser.path("--held", "FOLDER", about)
     about = "prompts of what must stay as it is (default: the recipe's without the trigger)"
     parser.value("--controls", "TEXT", about, nargs="+", default=[])
+    parser.flag("--pictures", "draw the shortlist: copies, sameness, what else moved")
     parser.value("--budget", "TIME", "stop measuring after so long: 90s, 10m, 1h")
     parser.flag("--plan", "say what it would cost, measure nothing")
     parser.value("--python", "FILE", "a Python with torch", default=sys.executable)
@@ -44,7 +46,8 @@ def add_arguments(parser: Parser) -> None:
 
 
 def run(args: Arguments) -> None:
-    from lorakit.judge.make import inquire, measure
+    from lorakit.judge.make import inquire, look, measure
+    from lorakit.sheet.make import passes_of
 
     run_dir = stage_of(trained_run(args.run))
     inquiry = inquire(
@@ -54,6 +57,7 @@ def run(args: Arguments) -> None:
         held=args.held,
         controls=args.controls,
         budget_s=seconds_of(args.budget),
+        pictures=args.pictures,
     )
     order = inquiry.order
     shots = f"{counted(len(order['held']), 'held-out picture')}, {len(order['drawn'])} drawn"
@@ -61,10 +65,18 @@ def run(args: Arguments) -> None:
     cost = f"{inquiry.passes:,} forward passes{pace}" if inquiry.passes else "measured before"
     cells = counted(len(inquiry.cells), "cell")
     say(f"{cells} of checkpoint x strength, {shots} by the base: {cost}.")
+    if inquiry.viewing:
+        jobs = inquiry.viewing["columns"][0]["pictures"]
+        seconds = passes_of(order["family"], jobs) * (inquiry.pace or 0.0)
+        each = f", about {duration(seconds)} a cell" if seconds else ""
+        say(f"Then {counted(len(jobs), 'picture')} of each cell in the shortlist{each}.")
     if args.plan:
         return
     with counting("measuring") as progress:
         judged = measure(inquiry, args.python, progress)
+    if inquiry.viewing:
+        with counting("drawing") as progress:
+            judged = look(inquiry, judged, args.python, say, progress)
     if args.json:
         print_json(judged.to_json())
         return
@@ -76,11 +88,11 @@ def run(args: Arguments) -> None:
 
 
 def _show(judged: Judged) -> None:
-    from lorakit.judge.score import FEWEST, UNRANKED
+    from lorakit.judge.score import FEWEST
 
     heads = ("checkpoint", "strength", "verdict", "held-out loss", "behind the lowest", "drift")
     table(heads, [_row(cell) for cell in judged.cells], right=("strength", "drift"))
-    if any(cell.verdict == UNRANKED for cell in judged.cells):
+    if judged.held_out < FEWEST:
         say(
             f"No ranking: {counted(judged.held_out, 'held-out picture')}, and it takes {FEWEST}."
             " Give some that were not trained on (--held FOLDER), or hold some out next time:"
@@ -92,6 +104,9 @@ def _show(judged: Judged) -> None:
         told = ", not told apart; the least drift first" * (len(judged.listed) > 1)
         found = f"{len(judged.listed)} of {counted(len(judged.cells), 'cell')}{told}"
         print_text(f"Shortlist: {found}. {judged.reason}")
+    if judged.base:
+        print_text("What drawn pictures say; 1 is as far as two seeds of the base are apart:")
+        table(*judged.seen)
     for note in judged.notes:
         print_text(note)
     if judged.unmeasured:

@@ -101,6 +101,11 @@ def judged(found: Judged) -> str:
     said = "".join(f"<p>{escape(text)}</p>" for text in (found.reason, *found.notes) if text)
     body = table(columns, rows, numbers=("strength", *columns[3:]))
     words = f"Logarithms of ratios to the base's, of {found.held_out} held-out pictures."
+    heads, seen = found.seen
+    if seen:
+        cells = [tuple(map(escape, row)) for row in seen]
+        words += " In drawn pictures, 1 is as far as two seeds of the base are apart."
+        body += table(heads, cells, numbers=heads[1:])
     return said + body + soft(words)
 
 

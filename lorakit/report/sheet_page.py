@@ -20,11 +20,11 @@ def write_sheet_page(sheet: Sheet, run_dir: Path, out: Path) -> None:
     record = read_record(whole_of(run_dir))
     run = "/".join(whole_of(run_dir).parts[-2:])
     judged = {(cell.checkpoint, cell.strength): cell for cell in record.judged.cells}
+    judged["", 0.0] = JudgedCell(seen=record.judged.base)
     # numbers of a LoRA alone say nothing of it together with others
-    alone = [c.lora if not c.others else None for c in sheet.columns]
     of = [
-        judged.get((f.name, c.strength)) if f else None
-        for f, c in zip(alone, sheet.columns, strict=True)
+        None if c.others else judged.get((c.lora.name if c.lora else "", c.strength))
+        for c in sheet.columns
     ]
     cells = [_told(run, *pair) for pair in zip(sheet.columns, of, strict=True)]
     text = filled(
@@ -45,14 +45,15 @@ def _told(run: str, column: Column, cell: JudgedCell | None) -> dict[str, str]:
     if column.lora is not None and column.strength:
         words = ["note", run, "--chosen", column.lora.name, "--strength", f"{column.strength:g}"]
         command = f"lorakit {shlex.join(words)}"
-    numbers = " · ".join([cell.verdict, *_measured(cell)]) if cell else ""
+    numbers = " · ".join(filter(None, [cell.verdict, *_measured(cell)])) if cell else ""
     names = {"label": column.label, "under": column.under}
     return {**names, "numbers": numbers, "command": command}
 
 
 def _measured(cell: JudgedCell) -> list[str]:
     found = (("held-out", cell.held), ("behind", cell.behind), ("drift", cell.drift))
-    return [f"{word} {value:+.3f}" for word, value in found if value is not None]
+    losses = [f"{word} {value:+.3f}" for word, value in found if value is not None]
+    return losses + [f"{word} {value:g}" for word, value in (cell.seen or {}).items()]
 
 
 def _grid(sheet: Sheet, of: list[JudgedCell | None]) -> str:
@@ -80,8 +81,9 @@ def _head(place: int, column: Column, cell: JudgedCell | None) -> str:
     inside = element("span", escape(column.label), class_="label")
     inside += element("span", escape(column.under), class_="under")
     if cell is not None:
-        inside += " " + element("span", escape(cell.verdict), class_=f"verdict {cell.verdict}")
-        inside += element("span", "<br>".join(_measured(cell)), class_="numbers")
+        if cell.verdict:
+            inside += " " + element("span", escape(cell.verdict), class_=f"verdict {cell.verdict}")
+        inside += element("span", "<br>".join(map(escape, _measured(cell))), class_="numbers")
     return element("th", inside, scope="col", data_column=str(place))
 
 

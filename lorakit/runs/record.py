@@ -170,6 +170,7 @@ class JudgedCell(Part):
     behind_high: float | None = None
     drift: float | None = None  # how far it moves the base's own pictures, in parts of their square
     gap: float | None = rare(None)  # held minus the same on pictures it was trained on
+    seen: Mapping[str, float] | None = rare(None)  # what its drawn pictures say, by name
 
 
 @dataclass(frozen=True)
@@ -182,10 +183,24 @@ class Judged(Part):
     unmeasured: int = 0
     reason: str = ""
     notes: tuple[str, ...] = ()
+    base: Mapping[str, float] | None = rare(None)  # what the base's own pictures say
 
     @property
     def listed(self) -> tuple[JudgedCell, ...]:
         return tuple(cell for cell in self.cells if cell.verdict == "listed")
+
+    @property
+    def seen(self) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+        """A table's heads and rows: what pictures say of the base and of the cells drawn."""
+        heads = tuple(self.base or ())
+        cells = [("base", "", self.base)]
+        cells += [(one.label, f"{one.strength:g}", one.seen) for one in self.cells]
+        rows = [
+            (name, by, *(f"{seen[key]:g}" if key in seen else "" for key in heads))
+            for name, by, seen in cells
+            if seen
+        ]
+        return ("checkpoint", "strength", *heads), rows
 
     @property
     def winner(self) -> JudgedCell | None:

@@ -84,7 +84,7 @@ def draw_grid(sheet: Sheet) -> Image.Image:
                 x = left + at * cell + place * (width + GAP)
                 if place < len(files) and files[place].is_file():
                     # complete, never cropped: edges are where overfitting shows
-                    picture, size = _picture(files[place]), (width, height)
+                    picture, size = picture_of(files[place]), (width, height)
                     fitted = ImageOps.pad(picture, size, Image.Resampling.LANCZOS, MISSING)
                     page.paste(fitted, (x, y))
                 else:
@@ -97,14 +97,14 @@ def _picture_size(sheet: Sheet) -> tuple[int, int]:
     """The size all pictures get: the first one's, its longer side at least 96 and at most 320."""
     there = (file for files in sheet.pictures.values() for file in files if file.is_file())
     for file in there:
-        picture = _picture(file)
+        picture = picture_of(file)
         longest = max(picture.size)
         scale = min(320, max(96, longest)) / longest
         return max(1, round(picture.width * scale)), max(1, round(picture.height * scale))
     return 96, 96
 
 
-def _picture(file: Path) -> Image.Image:
+def picture_of(file: Path) -> Image.Image:
     """By the one door to Pillow; what it refuses is an error with the file's name."""
     try:
         with opened(file) as picture:

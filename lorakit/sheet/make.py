@@ -65,7 +65,7 @@ def make_sheet(
         source = replace(source, options={**source.options, "drawn by": digest(artist.mark)})
     folder = run_dir / "sheet"
     sheet, order = lay_out(source, columns, rows, choice.seeds, folder)
-    if total := len(missing := _missing(order)):
+    if total := len(missing := missing_of(order)):
         pace = None if artist else read_record(whole_of(run_dir)).pass_seconds
         seconds = passes_of(source.family, missing) * pace if pace else 0.0
         say(
@@ -75,13 +75,13 @@ def make_sheet(
         )
 
         def tell() -> None:
-            progress(total - len(_missing(order)), total)
+            progress(total - len(missing_of(order)), total)
 
         if artist:
             try:
                 draw_there(artist, order, folder, tell)
             except LorakitError as error:
-                kept = f"{total - len(_missing(order))} of {counted(total, 'picture')} are kept"
+                kept = f"{total - len(missing_of(order))} of {counted(total, 'picture')} are kept"
                 error.hint = f"{error.hint} {kept}; the same command goes on.".lstrip()
                 raise
         else:
@@ -219,7 +219,7 @@ def lay_out(
     return sheet, {"family": source.family, "options": dict(source.options), "columns": wanted}
 
 
-def _missing(order: Order) -> list[Order]:
+def missing_of(order: Order) -> list[Order]:
     jobs = (job for column in order["columns"] for job in column["pictures"])
     return [job for job in jobs if not Path(job["file"]).exists()]
 

@@ -1,8 +1,9 @@
-"""A run as a training leaves it, and a Python that answers an order with made-up losses."""
+"""A run as a training leaves it, and a Python that answers an order with made-up losses and pictures."""
 
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,26 @@ from PIL import Image
 
 from lorakit.weights.safetensors import write
 
-PROGRAM = """#!/usr/bin/env python3
+PROGRAM = """#!{python}
 import json, math, sys
 from pathlib import Path
 order = json.loads(Path(sys.argv[3]).read_text())
+gains = json.loads(Path({gains!r}).read_text())
+if "columns" in order:  # pictures of one colour; a LoRA moves it
+    from PIL import Image
+    for column in order["columns"][: gains.get("columns", 99)]:
+        moved = [(gains["moves"][Path(lora).stem], by) for lora, by in column["loras"]]
+        for job in column["pictures"]:
+            asked = "maya" in job["prompt"]
+            colour = [30 + 40 * (job["seed"] % 3), 200, 200 if asked else 100]
+            for (own, other), by in moved:
+                colour = own if isinstance(own, list) and asked else colour
+                colour[1] -= round(by * (own if asked else other)) if not isinstance(own, list) else 0
+            if not Path(job["file"]).exists():
+                Image.new("RGB", (64, 64), tuple(colour)).save(job["file"])
+    sys.exit()
 with open({log!r}, "a") as log:
     log.write(json.dumps([cell["cell"] for cell in order["cells"]]) + "\\n")
-gains = json.loads(Path({gains!r}).read_text())
 results = Path(order["results"])
 lines = results.read_text()
 Path(order["drawn_file"]).write_bytes(b"drawn")
@@ -80,13 +94,17 @@ def judged_run(tmp_path: Path) -> Path:
 def measurer(tmp_path: Path) -> Any:
     """Makes a Python for `--python`; what each checkpoint gains over the base at strength 1 is said."""
 
-    def make(**gains: float) -> str:
+    def make(**gains: Any) -> str:
         (tmp_path / "gains.json").write_text(
             json.dumps({name.replace("_", "-"): gain for name, gain in gains.items()})
         )
         program = tmp_path / "measurer"
         program.write_text(
-            PROGRAM.format(log=str(tmp_path / "asked"), gains=str(tmp_path / "gains.json"))
+            PROGRAM.format(
+                python=sys.executable,
+                log=str(tmp_path / "asked"),
+                gains=str(tmp_path / "gains.json"),
+            )
         )
         program.chmod(0o755)
         return str(program)

@@ -35,8 +35,12 @@ def test_a_strong_disturbance_is_broken_a_small_one_is_not(
     output = judged_run / "output"
     lora(output / "maya-000002.safetensors", name, size=0.01)
     lora(output / "maya.safetensors", name, size=3.0)
-    assert main(["judge", str(judged_run), "--strengths", "1.0"]) == 0
+    assert main(["judge", str(judged_run), "--strengths", "1.0", "--pictures"]) == 0
     found = read_record(judged_run).judged
+    assert found.base is not None
+    assert (found.base["with trigger"], found.base["variety"]) == (0, 1)
+    assert all(cell.seen and cell.seen["variety"] > 0 for cell in found.listed)
+    assert len(list((judged_run / "sheet").glob("*.png"))) == 14 * (1 + len(found.listed))
     assert (found.held_out, len(found.cells)) == (3, 2)
     drift = {cell.checkpoint: cell.drift or 0.0 for cell in found.cells}
     assert 0 <= drift["maya-000002.safetensors"] < drift["maya.safetensors"]

@@ -90,12 +90,16 @@ def test_the_page_is_complete_and_has_every_part(make_run: Any) -> None:
 
 def test_what_the_judge_found_has_a_part_of_its_own(make_run: Any) -> None:
     cell = {"label": "final <b>", "strength": 0.8, "verdict": "listed", "held": -0.5}
-    judged = {"held_out": 5, "cells": [cell], "reason": "because", "notes": ["a note"]}
+    cells = [cell | {"seen": {"with trigger": 0.9, "nearest": 0.31}}]
+    judged = {"held_out": 5, "cells": cells, "reason": "because", "notes": ["a note"]}
+    judged |= {"base": {"nearest": 0.4, "<b>": 1.0}}
     text = report_text(make_run(judged=judged))
     part = text.partition('<section id="judged"')[2].partition("</section>")[0]
     assert "final &lt;b&gt;" in part
     assert "-0.500" in part
     assert "<p>because</p><p>a note</p>" in part
+    assert "0.31" in part
+    assert "&lt;b&gt;" in part
     assert 'id="judged"' not in report_text(make_run(run="20260102-120000"))
 
 

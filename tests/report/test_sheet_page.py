@@ -25,7 +25,9 @@ def page(tmp_path: Path) -> Path:
     run_dir.mkdir(parents=True)
     judged = {"checkpoint": "maya.safetensors", "label": "final", "strength": 0.8}
     judged |= {"verdict": "listed", "held": -0.58, "behind": 0.0, "drift": 0.0015}
-    data = {"schema": 1, "judged": {"held_out": 10, "cells": [judged], "reason": "because"}}
+    seen = {"with trigger": 0.9, "without": 0.25, "<b>": 0.31}
+    told = {"held_out": 10, "cells": [judged | {"seen": seen}], "reason": "because"}
+    data = {"schema": 1, "judged": told | {"base": {"nearest": 0.44}}}
     (run_dir / "record.json").write_text(json.dumps(data))
     columns = (
         Column("base"),
@@ -57,6 +59,8 @@ def test_the_judges_numbers_and_a_command_to_paste_are_there(page: Path) -> None
     assert "because" in text
     assert 'class="verdict listed"' in text
     assert "held-out -0.580" in text
+    assert "with trigger 0.9<br>without 0.25<br>&lt;b&gt; 0.31" in text
+    assert "nearest 0.44" in text  # the base's own
     found = re.search(r'id="cells">(.*?)</script>', text)
     assert found is not None
     cells = json.loads(found[1])

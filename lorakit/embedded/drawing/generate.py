@@ -9,6 +9,7 @@ Noise depends on the seed alone, so columns of a sheet compare.
 import argparse
 import json
 import sys
+import time
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -147,6 +148,8 @@ def fill(order: Mapping[str, Any]) -> None:
         waiting = [job for job in column["pictures"] if not Path(job["file"]).exists()]
         with studio.wearing(*column["loras"]):
             for group in alike(waiting, at_once):
+                if time.time() > (order.get("until") or float("inf")):
+                    return
                 for job, picture in zip(group, studio.draw(group), strict=True):
                     write_png(Path(job["file"]), picture)
                     print(job["file"], flush=True)
