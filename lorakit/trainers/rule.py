@@ -34,7 +34,9 @@ class Case(Options):
 
 @dataclass(frozen=True)
 class Rule:
-    """`wrong` says whether the case breaks it; `key` is the setting to blame, {value} its value."""
+    """`wrong` says whether the case breaks it; `key` is the setting to blame. "{key}" and "{value}"
+    in the texts are that setting's.
+    """
 
     name: str
     key: str
@@ -46,8 +48,12 @@ class Rule:
 
     def __call__(self, case: Case) -> Iterable[Fault]:
         if (not self.families or case.family in self.families) and self.wrong(case):
-            what = self.what.replace("{value}", str(case.value(self.key)))
-            yield case.fault(self.key, what, self.hint, self.name, self.severity)
+            value = str(case.value(self.key))
+            what, hint = (
+                text.replace("{key}", self.key).replace("{value}", value)
+                for text in (self.what, self.hint)
+            )
+            yield case.fault(self.key, what, hint, self.name, self.severity)
 
 
 # A rule, or what one table line cannot say: many settings, or a message that depends.
