@@ -4,6 +4,7 @@ rules say alike.
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from lorakit.errors import Fault, Severity
@@ -27,9 +28,6 @@ class Case(Options):
     def asks(self, key: str) -> bool:
         """Some layer sets it, and not to false or 0."""
         return self.is_set(key) and self.flag(key)
-
-    def warning(self, key: str, what: str, hint: str, rule: str) -> Fault:
-        return self.fault(key, what, hint, rule, "warning")
 
 
 @dataclass(frozen=True)
@@ -58,6 +56,7 @@ class Rule:
 
 # A rule, or what one table line cannot say: many settings, or a message that depends.
 Finder = Callable[[Case], Iterable[Fault]]
+warning = partial(Rule, severity="warning")
 
 # What many rules say, of other settings each. `limits` are `families` and `severity`.
 
@@ -113,6 +112,20 @@ def in_precision(name: str, key: str, *formats: str, **limits: Any) -> Rule:
     hint = f'Set mixed_precision = "{formats[0]}".'
     return Rule(
         name, key, lambda c: c.asks(key) and c.precision not in formats, f"{what}.", hint, **limits
+    )
+
+
+def not_on(
+    name: str, accelerator: str, precision: str, what: str, other: str = '"no"', **limits: Any
+) -> Rule:
+    """A number format that a kind of device cannot do, and which to take there instead."""
+    return Rule(
+        name,
+        "mixed_precision",
+        lambda c: (c.machine.accelerator, c.precision) == (accelerator, precision),
+        what,
+        f"Set mixed_precision = {other}.",
+        **limits,
     )
 
 

@@ -2,74 +2,106 @@
 it. Names of kohya's that it has no counterpart for are refused by the catalogue.
 """
 
-from collections.abc import Iterator
-
-from lorakit.errors import Fault
 from lorakit.trainers.ai_toolkit.config_file import OPTIMIZERS, optimizer, warmup
-from lorakit.trainers.rule import Case, Finder
+from lorakit.trainers.rule import Rule
 
 # What lies in the run's output beside the LoRA files: it would be taken for one to go on from.
 BESIDE = ("config.yaml", "optimizer.pt", "samples", "sample", "loss_log.db", "learnable_snr.json")
 SCHEDULES = ("constant", "constant_with_warmup", "cosine", "cosine_with_restarts")
 
 
-def file_name(case: Case) -> Iterator[Fault]:
-    if any(beside.startswith(case.output_name) for beside in BESIDE):
-        what = "is how another file begins that ai-toolkit writes; it would go on from that."
-        what = f"{case.value('output_name')} {what}"
-        hint = "Give the recipe another name; any that no such file begins with."
-        yield case.fault("output_name", what, hint, "aitk-name")
-
-
-def data_and_device(case: Case) -> Iterator[Fault]:
-    experts = ("train_high_noise", "train_low_noise")
-    if case.flag("cache_text_encoder_outputs") and case.anywhere("shuffle_caption"):
-        what = "a cached caption cannot be shuffled."
-        hint = "Take one of them out."
-        yield case.fault("cache_text_encoder_outputs", what, hint, "aitk-text-cache")
-    if all(case.value(one) is False for one in experts):
-        hint = "Set one of train_high_noise and train_low_noise."
-        yield case.fault(experts[0], "neither expert would be trained.", hint, "aitk-experts")
-    if case.family != "wan22" and any(map(case.is_set, experts)):
-        what = "only Wan 2.2 has two experts."
-        yield case.fault(experts[0], what, "Take it out.", "aitk-expert-elsewhere")
-    if any(width != height for width, height in case.resolutions):
-        what = "ai-toolkit takes one number: the side of a square of as many pixels."
-        yield case.fault("resolution", what, 'Write resolution = "1024".', "aitk-square")
-    if case.processes > 1 or case.launch("machines", 1) > 1:
-        what = "lorakit starts ai-toolkit on one device."
-        hint = "Leave processes and machines out of [launch]."
-        yield case.fault("processes", what, hint, "aitk-processes")
-
-
-def learning(case: Case) -> Iterator[Fault]:
-    schedule, rate = case.text("lr_scheduler"), case.value("learning_rate")
-    if schedule == "linear":
-        what = "rises in ai-toolkit, from a third of the rate; kohya's falls to 0."
-        hint = 'Write lr_scheduler = "cosine", or "constant".'
-        yield case.fault("lr_scheduler", what, hint, "aitk-linear")
-    elif schedule not in {"", *SCHEDULES}:
-        what, hint = "none that ai-toolkit can build.", f"There are {', '.join(SCHEDULES)}."
-        yield case.fault("lr_scheduler", f"{schedule} is {what}", hint, "aitk-scheduler")
-    if warmup(case) > 0 and schedule != "constant_with_warmup":
-        what = "ai-toolkit warms up with constant_with_warmup alone."
-        hint = 'Write lr_scheduler = "constant_with_warmup", or leave the warm-up out.'
-        yield case.fault("lr_warmup_steps", what, hint, "aitk-warmup")
-    alpha = case.value("network_alpha")
-    if case.about.flow and alpha not in (None, case.rank):
-        what = f"{alpha} would be ignored: for this model ai-toolkit takes the rank."
-        hint = "Write network_alpha = network_dim, and the rate that goes with it."
-        yield case.fault("network_alpha", what, hint, "aitk-alpha")
-    if optimizer(case) not in OPTIMIZERS:
-        what = f"{case.value('optimizer_type')} is none that ai-toolkit has under this name."
-        hint = f"There are {', '.join(OPTIMIZERS)}."
-        yield case.fault("optimizer_type", what, hint, "aitk-optimizer")
-    if optimizer(case) == "prodigy" and case.number("learning_rate") < 0.1:
-        what = f"{rate} would silently become 1.0 with this optimiser."
-        yield case.fault("learning_rate", what, "Write learning_rate = 1.0.", "aitk-adaptive")
-    if not case.is_set("learning_rate"):
-        what = "is not set, and ai-toolkit's own 1e-6 teaches a LoRA nothing."
-        yield case.fault("learning_rate", what, "Write learning_rate = 1e-4.", "aitk-rate")
-
-
-RULES: tuple[Finder, ...] = (file_name, learning, data_and_device)
+RULES = (
+    Rule(
+        "aitk-name",
+        "output_name",
+        lambda c: any(name.startswith(c.output_name) for name in BESIDE),
+        "{value} is how another file begins that ai-toolkit writes; it would go on from that.",
+        "Give the recipe another name; any that no such file begins with.",
+    ),
+    Rule(
+        "aitk-linear",
+        "lr_scheduler",
+        lambda c: c.text("lr_scheduler") == "linear",
+        "rises in ai-toolkit, from a third of the rate; kohya's falls to 0.",
+        'Write lr_scheduler = "cosine", or "constant".',
+    ),
+    Rule(
+        "aitk-scheduler",
+        "lr_scheduler",
+        lambda c: c.text("lr_scheduler") not in {"", "linear", *SCHEDULES},
+        "{value} is none that ai-toolkit can build.",
+        f"There are {', '.join(SCHEDULES)}.",
+    ),
+    Rule(
+        "aitk-warmup",
+        "lr_warmup_steps",
+        lambda c: warmup(c) > 0 and c.text("lr_scheduler") != "constant_with_warmup",
+        "ai-toolkit warms up with constant_with_warmup alone.",
+        'Write lr_scheduler = "constant_with_warmup", or leave the warm-up out.',
+    ),
+    Rule(
+        "aitk-alpha",
+        "network_alpha",
+        lambda c: c.about.flow and c.value("network_alpha") not in (None, c.rank),
+        "{value} would be ignored: for this model ai-toolkit takes the rank.",
+        "Write network_alpha = network_dim, and the rate that goes with it.",
+    ),
+    Rule(
+        "aitk-optimizer",
+        "optimizer_type",
+        lambda c: optimizer(c) not in OPTIMIZERS,
+        "{value} is none that ai-toolkit has under this name.",
+        f"There are {', '.join(OPTIMIZERS)}.",
+    ),
+    Rule(
+        "aitk-adaptive",
+        "learning_rate",
+        lambda c: optimizer(c) == "prodigy" and c.number("learning_rate") < 0.1,
+        "{value} would silently become 1.0 with this optimiser.",
+        "Write learning_rate = 1.0.",
+    ),
+    Rule(
+        "aitk-rate",
+        "learning_rate",
+        lambda c: not c.is_set("learning_rate"),
+        "is not set, and ai-toolkit's own 1e-6 teaches a LoRA nothing.",
+        "Write learning_rate = 1e-4.",
+    ),
+    Rule(
+        "aitk-text-cache",
+        "cache_text_encoder_outputs",
+        lambda c: c.flag("cache_text_encoder_outputs") and c.anywhere("shuffle_caption"),
+        "a cached caption cannot be shuffled.",
+        "Take one of them out.",
+    ),
+    Rule(
+        "aitk-experts",
+        "train_high_noise",
+        lambda c: c.value("train_high_noise") is False and c.value("train_low_noise") is False,
+        "neither expert would be trained.",
+        "Set one of train_high_noise and train_low_noise.",
+    ),
+    Rule(
+        "aitk-expert-elsewhere",
+        "train_high_noise",
+        lambda c: (
+            c.family != "wan22" and (c.is_set("train_high_noise") or c.is_set("train_low_noise"))
+        ),
+        "only Wan 2.2 has two experts.",
+        "Take it out.",
+    ),
+    Rule(
+        "aitk-square",
+        "resolution",
+        lambda c: any(width != height for width, height in c.resolutions),
+        "ai-toolkit takes one number: the side of a square of as many pixels.",
+        'Write resolution = "1024".',
+    ),
+    Rule(
+        "aitk-processes",
+        "processes",
+        lambda c: c.processes > 1 or c.launch("machines", 1) > 1,
+        "lorakit starts ai-toolkit on one device.",
+        "Leave processes and machines out of [launch].",
+    ),
+)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from lorakit.errors import Fault
 from lorakit.trainers.kohya.rules.network import numbers
-from lorakit.trainers.rule import Case, Finder
+from lorakit.trainers.rule import Case, Finder, Rule, warning
 
 SPLITTERS = ("shuffle_caption", "token_warmup_step", "caption_tag_dropout_rate")
 FORBIDDEN = (
@@ -22,22 +22,8 @@ LOST = (
 )
 
 
-def words_and_images(case: Case) -> Iterator[Fault]:
-    separator = str(case.value("caption_separator") or ",").strip()
-    if any(map(case.anywhere, SPLITTERS)) and separator != ",":
-        what = 'shuffled captions are joined again with ", " whatever the separator was.'
-        yield case.warning("caption_separator", what, "", "separator-rejoined")
-    if case.is_set(CROP) and numbers(str(case.value(CROP)), float, 2):
-        hint = 'Write face_crop_aug_range = "1.0,2.0".'
-        yield case.fault(CROP, "takes two numbers in one text.", hint, "crop-range-form")
-    if case.number("validation_split") > 0 and case.machine.accelerator == "mps":
-        what = "validation reads CUDA's random state and breaks on this Mac."
-        hint = "Remove validation_split here."
-        yield case.fault("validation_split", what, hint, "validation-on-mps")
-    asked = case.is_set("validate_every_n_steps") or case.is_set("validate_every_n_epochs")
-    if asked and case.number("validation_split") == 0:
-        what, hint = "nothing is held back to validate on.", "Set validation_split = 0.1."
-        yield case.warning("validate_every_n_steps", what, hint, "validation-idle")
+def splits_captions(case: Case) -> bool:
+    return any(case.anywhere(key) for key in SPLITTERS)
 
 
 def buckets(case: Case) -> Iterator[Fault]:
@@ -69,21 +55,6 @@ def buckets(case: Case) -> Iterator[Fault]:
         yield case.fault("max_bucket_reso", what, wider, "bucket-narrow", "warning")
 
 
-def text_caches(case: Case) -> Iterator[Fault]:
-    key, unet_only = "cache_text_encoder_outputs", case.flag("network_train_unet_only")
-    if case.family in {"sdxl", "anima"} and case.caches_text and not unet_only:
-        what = "the text encoder cannot be trained while its outputs are cached."
-        yield case.fault(key, what, "Set network_train_unet_only = true.", "text-cache-training")
-    trains_t5 = case.arguments("network_args").get("train_t5xxl", "").strip() == "True"
-    if case.family in {"flux", "sd3"} and case.caches_text and trains_t5:
-        what = "train_t5xxl=True cannot be used with cached text-encoder outputs."
-        hint = f"Remove it, or set {key} = false."
-        yield case.fault("network_args", what, hint, "t5-training-cache")
-    if case.family == "flux" and not case.caches_text and unet_only:
-        what = "off: the text encoders stay on the device and run at every step although they are"
-        yield case.warning(key, f"{what} not trained.", f"Set {key} = true.", "text-cache-missing")
-
-
 def what_caches_spoil(case: Case) -> Iterator[Fault]:
     """A cached text is one fixed text: whatever varies it is asserted against, or lost silently."""
     spoiled: list[tuple[str, str, str, str]] = []
@@ -107,4 +78,64 @@ def what_caches_spoil(case: Case) -> Iterator[Fault]:
         yield from (Fault(where, what, hint, rule) for where, _ in case.everywhere(key))
 
 
-RULES: tuple[Finder, ...] = (words_and_images, buckets, text_caches, what_caches_spoil)
+RULES: tuple[Finder, ...] = (
+    warning(
+        "separator-rejoined",
+        "caption_separator",
+        lambda c: splits_captions(c) and str(c.value("caption_separator") or ",").strip() != ",",
+        'shuffled captions are joined again with ", " whatever the separator was.',
+    ),
+    Rule(
+        "crop-range-form",
+        CROP,
+        lambda c: c.is_set(CROP) and bool(numbers(str(c.value(CROP)), float, 2)),
+        "takes two numbers in one text.",
+        'Write face_crop_aug_range = "1.0,2.0".',
+    ),
+    Rule(
+        "validation-on-mps",
+        "validation_split",
+        lambda c: c.number("validation_split") > 0 and c.machine.accelerator == "mps",
+        "validation reads CUDA's random state and breaks on this Mac.",
+        "Remove validation_split here.",
+    ),
+    warning(
+        "validation-idle",
+        "validate_every_n_steps",
+        lambda c: (
+            (c.is_set("validate_every_n_steps") or c.is_set("validate_every_n_epochs"))
+            and c.number("validation_split") == 0
+        ),
+        "nothing is held back to validate on.",
+        "Set validation_split = 0.1.",
+    ),
+    buckets,
+    Rule(
+        "text-cache-training",
+        "cache_text_encoder_outputs",
+        lambda c: c.caches_text and not c.flag("network_train_unet_only"),
+        "the text encoder cannot be trained while its outputs are cached.",
+        "Set network_train_unet_only = true.",
+        families=("sdxl", "anima"),
+    ),
+    Rule(
+        "t5-training-cache",
+        "network_args",
+        lambda c: (
+            c.caches_text and c.arguments("network_args").get("train_t5xxl", "").strip() == "True"
+        ),
+        "train_t5xxl=True cannot be used with cached text-encoder outputs.",
+        "Remove it, or set cache_text_encoder_outputs = false.",
+        families=("flux", "sd3"),
+    ),
+    warning(
+        "text-cache-missing",
+        "cache_text_encoder_outputs",
+        lambda c: not c.caches_text and c.flag("network_train_unet_only"),
+        "off: the text encoders stay on the device and run at every step although they are not"
+        " trained.",
+        "Set cache_text_encoder_outputs = true.",
+        families=("flux",),
+    ),
+    what_caches_spoil,
+)

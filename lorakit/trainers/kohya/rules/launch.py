@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 from lorakit.catalogue.bounds import BOUNDS
 from lorakit.errors import Fault
-from lorakit.trainers.rule import Case, Finder
+from lorakit.trainers.rule import Case, Finder, Rule, warning
 
 # What the scripts read in some runs only; elsewhere any number may stand.
 READ_WHERE: Mapping[str, Callable[[Case], bool]] = {
@@ -29,54 +29,83 @@ def bounds(case: Case) -> Iterator[Fault]:
                 yield case.fault(key, what, hint, bound.rule)
 
 
-def processes(case: Case) -> Iterator[Fault]:
-    if case.cuda and here(case) > 1 and len(case.machine.gpus) < here(case):
-        what = "several processes need as many CUDA cards; this machine has fewer."
-        hint = "Set processes = 1 in [launch]."
-        yield case.warning("mixed_precision", what, hint, "processes-device")
-    if case.processes > 1 and not case.cuda:
-        what = "several processes of sd-scripts need CUDA cards: on the CPU accelerate wraps the"
-        what = f"{what} frozen networks too, and stops."
-        hint = 'Set processes = 1 in [launch], or trainer = "embedded", which shares the work on'
-        hint = f"{hint} the CPU too."
-        yield case.fault("mixed_precision", what, hint, "processes-without-cards")
-    states = case.flag("save_state") or case.flag("save_state_on_train_end")
-    if case.flag("deepspeed") and states:
-        what = "saves on the first process alone, which most likely hangs the others under"
-        yield case.warning("save_state", f"{what} DeepSpeed.", "Remove it.", "deepspeed-state")
-    if case.is_set("zero_stage") and not case.flag("deepspeed"):
-        hint = "Set deepspeed = true in [launch], or remove it."
-        yield case.warning("zero_stage", "has no effect without DeepSpeed.", hint, "zero-idle")
-
-
-def saves(case: Case) -> Iterator[Fault]:
-    if (tracker := case.value("log_with")) in {"wandb", "all"}:
-        what = f"{tracker} sends the run's settings and losses to a server."
-        hint = 'log_with = "tensorboard" stays on this machine.'
-        yield case.warning("log_with", what, hint, "tracker-network")
+def files_not_steps(case: Case) -> bool:
     every, last = case.number("save_every_n_steps"), case.number("save_last_n_steps")
-    if every > 0 and case.is_set("save_last_n_steps") and last < every:
-        what = "is a number of steps, not of files: only the newest checkpoint would stay."
-        what = f"{case.value('save_last_n_steps')} {what}"
-        hint = "Write a multiple of save_every_n_steps."
-        yield case.warning("save_last_n_steps", what, hint, "last-n-steps")
+    return every > 0 and case.is_set("save_last_n_steps") and last < every
 
 
-def samples(case: Case) -> Iterator[Fault]:
-    asked, prompts = any(map(case.flag, WHEN)), case.flag("sample_prompts")
-    if asked and not prompts:
-        what = "samples are asked for, but there is no prompt: the script fails at the first"
-        hint = "Write prompts in [sample]."
-        what = f"{what} sampling point."
-        yield case.fault("sample_prompts", what, hint, "sample-without-prompts")
-    if prompts and not asked:
-        what = "there are prompts, but nothing says when to sample."
-        hint = "Set every_n_epochs = 1 in [sample]."
-        yield case.warning("sample_prompts", what, hint, "sample-never")
-    if any(case.is_set(when) and case.number(when) <= 0 for when in WHEN[:2]):
-        what = "an interval of 0 or less switches the samples off."
-        hint = "Write 1 or more, or remove it."
-        yield case.warning("sample_every_n_epochs", what, hint, "sample-interval")
+def samples(case: Case) -> bool:
+    return any(map(case.flag, WHEN))
 
 
-RULES: tuple[Finder, ...] = (processes, saves, bounds, samples)
+RULES: tuple[Finder, ...] = (
+    warning(
+        "processes-device",
+        "mixed_precision",
+        lambda c: c.cuda and here(c) > 1 and len(c.machine.gpus) < here(c),
+        "several processes need as many CUDA cards; this machine has fewer.",
+        "Set processes = 1 in [launch].",
+    ),
+    Rule(
+        "processes-without-cards",
+        "mixed_precision",
+        lambda c: c.processes > 1 and not c.cuda,
+        "several processes of sd-scripts need CUDA cards: on the CPU accelerate wraps the frozen"
+        " networks too, and stops.",
+        'Set processes = 1 in [launch], or trainer = "embedded", which shares the work on the CPU'
+        " too.",
+    ),
+    warning(
+        "deepspeed-state",
+        "save_state",
+        lambda c: (
+            c.flag("deepspeed") and (c.flag("save_state") or c.flag("save_state_on_train_end"))
+        ),
+        "saves on the first process alone, which most likely hangs the others under DeepSpeed.",
+        "Remove it.",
+    ),
+    warning(
+        "zero-idle",
+        "zero_stage",
+        lambda c: c.is_set("zero_stage") and not c.flag("deepspeed"),
+        "has no effect without DeepSpeed.",
+        "Set deepspeed = true in [launch], or remove it.",
+    ),
+    warning(
+        "tracker-network",
+        "log_with",
+        lambda c: c.value("log_with") in {"wandb", "all"},
+        "{value} sends the run's settings and losses to a server.",
+        'log_with = "tensorboard" stays on this machine.',
+    ),
+    warning(
+        "last-n-steps",
+        "save_last_n_steps",
+        files_not_steps,
+        "{value} is a number of steps, not of files: only the newest checkpoint would stay.",
+        "Write a multiple of save_every_n_steps.",
+    ),
+    bounds,
+    Rule(
+        "sample-without-prompts",
+        "sample_prompts",
+        lambda c: samples(c) and not c.flag("sample_prompts"),
+        "samples are asked for, but there is no prompt: the script fails at the first sampling"
+        " point.",
+        "Write prompts in [sample].",
+    ),
+    warning(
+        "sample-never",
+        "sample_prompts",
+        lambda c: c.flag("sample_prompts") and not samples(c),
+        "there are prompts, but nothing says when to sample.",
+        "Set every_n_epochs = 1 in [sample].",
+    ),
+    warning(
+        "sample-interval",
+        "sample_every_n_epochs",
+        lambda c: any(c.is_set(when) and c.number(when) <= 0 for when in WHEN[:2]),
+        "an interval of 0 or less switches the samples off.",
+        "Write 1 or more, or remove it.",
+    ),
+)

@@ -4,85 +4,17 @@ from collections.abc import Iterator
 
 from lorakit.errors import Fault, did_you_mean
 from lorakit.trainers.optimisers import SCHEDULES, optimizer_of
-from lorakit.trainers.rule import Case, Finder
+from lorakit.trainers.rule import Case, Finder, Rule, warning
 from lorakit.trainers.signatures import read
 
 SCHEDULERS = (*SCHEDULES, "reduce_lr_on_plateau")
 CYCLIC = ("cosine_with_restarts", "cosine_with_min_lr", "warmup_stable_decay")
-IDLE_UNLESS = {  # the schedules that read an option
-    "min-lr-idle": ("lr_scheduler_min_lr_ratio", ("cosine_with_min_lr", "warmup_stable_decay")),
-    "restarts-idle": ("lr_scheduler_num_cycles", CYCLIC),
-    "decay-idle": ("lr_decay_steps", ("warmup_stable_decay",)),
-}
 NAMING = ("use_8bit_adam", "use_lion_optimizer", "optimizer_type")
 
 
-def idle(case: Case) -> Iterator[Fault]:
-    for rule, (key, readers) in IDLE_UNLESS.items():
-        if case.asks(key) and scheduler(case) not in readers:
-            yield case.warning(key, f"is read by {', '.join(readers)} only.", "", rule)
-
-
-def optimizers(case: Case) -> Iterator[Fault]:
-    name, said = optimizer_of(case), case.value("optimizer_type")
-    if sum(map(case.flag, NAMING)) > 1:
-        what = "stands beside use_8bit_adam or use_lion_optimizer."
-        yield case.fault("optimizer_type", what, "Keep optimizer_type alone.", "optimizer-twice")
-    if not case.cuda and ("8bit" in name or name.startswith("paged")):
-        what = f"{said} needs bitsandbytes and a CUDA card; this machine has none."
-        hint = 'Set optimizer_type = "AdamW".'
-        yield case.fault("optimizer_type", what, hint, "optimizer-8bit-device")
-    if name.startswith("dadapt"):
-        what = f"{said} needs the package dadaptation, which is not among sd-scripts' requirements."
-        hint = "Prodigy is, and does the same."
-        yield case.warning("optimizer_type", what, hint, "optimizer-dadapt")
-    finds_rate = name.rpartition(".")[2].startswith(("dadapt", "prodigy"))
-    if finds_rate and max(case.number("learning_rate"), case.number("unet_lr")) <= 0.1:
-        what = "this optimiser finds its own rate and wants about 1.0 here."
-        what, hint = f"{case.value('learning_rate')}: {what}", "Set learning_rate = 1.0."
-        yield case.warning("learning_rate", what, hint, "optimizer-own-rate")
-    fused = case.flag("fused_backward_pass")
-    if fused and name != "adafactor":
-        hint = 'Set optimizer_type = "Adafactor", or remove it.'
-        what = "works with Adafactor only."
-        yield case.fault("fused_backward_pass", what, hint, "fused-adafactor")
-    if fused and case.number("gradient_accumulation_steps") > 1:
-        what = "cannot be used with gradient_accumulation_steps."
-        hint = "Set gradient_accumulation_steps = 1."
-        yield case.fault("fused_backward_pass", what, hint, "fused-accumulation")
-    relative = dict(map(read, case.words("optimizer_args"))).get("relative_step", True)
-    if name == "adafactor" and relative and case.flag("lr_warmup_steps"):
-        what = (
-            "Adafactor with relative_step has its own schedule; the script ends with a ValueError"
-        )
-        hint = 'Remove lr_warmup_steps, or set optimizer_args = ["relative_step=False",'
-        hint += ' "scale_parameter=False", "warmup_init=False"].'
-        what = f"{what} after loading the model."
-        yield case.fault("lr_warmup_steps", what, hint, "adafactor-warmup")
-
-
-def rates(case: Case) -> Iterator[Fault]:
-    unet_only = case.flag("network_train_unet_only")
-    text_only = case.flag("network_train_text_encoder_only")
-    if not case.is_set("learning_rate") and not case.is_set("unet_lr"):
-        own = case.value("learning_rate")
-        what = f"unset: the script's own {own} teaches next to nothing."
-        yield case.fault("learning_rate", what, "Set learning_rate, e.g. 1e-4.", "rate-unset")
-    if (zero(case, "unet_lr") or text_only) and (zero(case, "text_encoder_lr") or unet_only):
-        what = "nothing would learn: every rate is 0 or its part is not trained."
-        yield case.fault("learning_rate", what, "Set a rate for the part that trains.", "rate-zero")
-    said, of_text = case.is_set("text_encoder_lr"), case.value("text_encoder_lr")
-    if said and not zero(case, "text_encoder_lr") and unet_only:
-        what = "is unused: network_train_unet_only leaves the text encoder alone."
-        yield case.warning("text_encoder_lr", what, "Remove one of the two.", "text-rate-unused")
-    several = isinstance(of_text, (list, tuple)) and len(set(of_text)) > 1
-    if several and case.family in {"sd15", "sdxl"}:
-        what = "only the first of several rates is read by networks.lora."
-        yield case.warning("text_encoder_lr", what, "Write one rate.", "text-rate-first")
-    if case.family == "flux" and not unet_only and not said:
-        what = "unset: CLIP-L is trained too, at the transformer's own rate, which is far too high"
-        hint = "Set network_train_unet_only = true, or text_encoder_lr = 5e-5."
-        yield case.warning("text_encoder_lr", f"{what} for it.", hint, "clip-rate-unset")
+def finds_rate(case: Case) -> bool:
+    name = optimizer_of(case).rpartition(".")[2]
+    return name.startswith(("dadapt", "prodigy"))
 
 
 def arguments(case: Case) -> Iterator[Fault]:
@@ -107,43 +39,206 @@ def zero(case: Case, key: str) -> bool:
     return value == 0 or (isinstance(value, (list, tuple)) and bool(value) and not any(value))
 
 
+def nothing_learns(case: Case) -> bool:
+    unet = zero(case, "unet_lr") or case.flag("network_train_text_encoder_only")
+    text = zero(case, "text_encoder_lr") or case.flag("network_train_unet_only")
+    return unet and text
+
+
 def scheduler(case: Case) -> str:
     return case.text("lr_scheduler") or "constant"
 
 
-def schedules(case: Case) -> Iterator[Fault]:
-    name, optimizer = scheduler(case), optimizer_of(case)
-    free, foreign = optimizer.endswith("schedulefree"), case.flag("lr_scheduler_type")
-    warms_up = case.flag("lr_warmup_steps") and not free
-    if warms_up and name == "constant" and not foreign and optimizer != "adafactor":
-        what = "the constant schedule (the script's default) refuses a warm-up, after loading the"
-        hint = 'Set lr_scheduler = "constant_with_warmup".'
-        yield case.fault("lr_warmup_steps", f"{what} model.", hint, "warmup-constant")
-    if warms_up and foreign:
-        what = "lr_scheduler_type refuses a warm-up."
-        yield case.fault("lr_warmup_steps", what, "Remove lr_warmup_steps.", "warmup-foreign")
-    ratio = "lr_scheduler_min_lr_ratio"
-    if name == "cosine_with_min_lr" and case.value(ratio) is None:
-        what, hint = "cosine_with_min_lr needs it.", f"Set {ratio} = 0.1."
-        yield case.fault(ratio, what, hint, "min-lr-ratio")
-    if name.startswith("adafactor") and optimizer != "adafactor":
-        what = "the adafactor schedule belongs to the Adafactor optimiser."
-        yield case.fault("lr_scheduler", what, 'Set lr_scheduler = "cosine".', "adafactor-schedule")
-    steps = any(word.startswith("step_rules=") for word in case.words("lr_scheduler_args"))
-    if name == "piecewise_constant" and not steps:
-        what = "piecewise_constant needs step_rules."
-        hint = """Set lr_scheduler_args = ["step_rules='1:500,0.1'"]."""
-        yield case.fault("lr_scheduler_args", what, hint, "piecewise-steps")
-    if name == "reduce_lr_on_plateau":
-        what = "cannot work here: the script never passes it the loss."
-        yield case.fault("lr_scheduler", what, 'Set lr_scheduler = "cosine".', "plateau")
-    if free and case.is_set("lr_scheduler") and name != "constant":
-        what = f"{case.value('lr_scheduler')} is ignored: a schedule-free optimiser needs none."
-        yield case.warning("lr_scheduler", what, "Remove it.", "schedule-free")
+def scheduler_name(case: Case) -> Iterator[Fault]:
+    name = scheduler(case)
     if name not in SCHEDULERS and not name.startswith("adafactor"):
         what = f"no schedule is called {name!r}; the script would find out after loading the model."
         hint = did_you_mean(name, SCHEDULERS) or f"Known: {', '.join(SCHEDULERS)}."
         yield case.fault("lr_scheduler", what, hint, "scheduler-unknown")
 
 
-RULES: tuple[Finder, ...] = (idle, optimizers, rates, arguments, schedules)
+def free(case: Case) -> bool:
+    return optimizer_of(case).endswith("schedulefree")
+
+
+def warms_up(case: Case) -> bool:
+    return case.flag("lr_warmup_steps") and not free(case)
+
+
+def read_by(name: str, key: str, *schedules: str) -> Rule:
+    return warning(
+        name,
+        key,
+        lambda c: c.asks(key) and scheduler(c) not in schedules,
+        f"is read by {', '.join(schedules)} only.",
+    )
+
+
+RULES: tuple[Finder, ...] = (
+    read_by(
+        "min-lr-idle", "lr_scheduler_min_lr_ratio", "cosine_with_min_lr", "warmup_stable_decay"
+    ),
+    read_by("restarts-idle", "lr_scheduler_num_cycles", *CYCLIC),
+    read_by("decay-idle", "lr_decay_steps", "warmup_stable_decay"),
+    Rule(
+        "optimizer-twice",
+        "optimizer_type",
+        lambda c: sum(map(c.flag, NAMING)) > 1,
+        "stands beside use_8bit_adam or use_lion_optimizer.",
+        "Keep optimizer_type alone.",
+    ),
+    Rule(
+        "optimizer-8bit-device",
+        "optimizer_type",
+        lambda c: not c.cuda and ("8bit" in optimizer_of(c) or optimizer_of(c).startswith("paged")),
+        "{value} needs bitsandbytes and a CUDA card; this machine has none.",
+        'Set optimizer_type = "AdamW".',
+    ),
+    warning(
+        "optimizer-dadapt",
+        "optimizer_type",
+        lambda c: optimizer_of(c).startswith("dadapt"),
+        "{value} needs the package dadaptation, which is not among sd-scripts' requirements.",
+        "Prodigy is, and does the same.",
+    ),
+    warning(
+        "optimizer-own-rate",
+        "learning_rate",
+        lambda c: finds_rate(c) and max(c.number("learning_rate"), c.number("unet_lr")) <= 0.1,
+        "{value}: this optimiser finds its own rate and wants about 1.0 here.",
+        "Set learning_rate = 1.0.",
+    ),
+    Rule(
+        "fused-adafactor",
+        "fused_backward_pass",
+        lambda c: c.flag("fused_backward_pass") and optimizer_of(c) != "adafactor",
+        "works with Adafactor only.",
+        'Set optimizer_type = "Adafactor", or remove it.',
+    ),
+    Rule(
+        "fused-accumulation",
+        "fused_backward_pass",
+        lambda c: c.flag("fused_backward_pass") and c.number("gradient_accumulation_steps") > 1,
+        "cannot be used with gradient_accumulation_steps.",
+        "Set gradient_accumulation_steps = 1.",
+    ),
+    Rule(
+        "adafactor-warmup",
+        "lr_warmup_steps",
+        lambda c: (
+            optimizer_of(c) == "adafactor"
+            and bool(dict(map(read, c.words("optimizer_args"))).get("relative_step", True))
+            and c.flag("lr_warmup_steps")
+        ),
+        "Adafactor with relative_step has its own schedule; the script ends with a ValueError after"
+        " loading the model.",
+        'Remove lr_warmup_steps, or set optimizer_args = ["relative_step=False",'
+        ' "scale_parameter=False", "warmup_init=False"].',
+    ),
+    Rule(
+        "rate-unset",
+        "learning_rate",
+        lambda c: not c.is_set("learning_rate") and not c.is_set("unet_lr"),
+        "unset: the script's own {value} teaches next to nothing.",
+        "Set learning_rate, e.g. 1e-4.",
+    ),
+    Rule(
+        "rate-zero",
+        "learning_rate",
+        nothing_learns,
+        "nothing would learn: every rate is 0 or its part is not trained.",
+        "Set a rate for the part that trains.",
+    ),
+    warning(
+        "text-rate-unused",
+        "text_encoder_lr",
+        lambda c: (
+            c.is_set("text_encoder_lr")
+            and not zero(c, "text_encoder_lr")
+            and c.flag("network_train_unet_only")
+        ),
+        "is unused: network_train_unet_only leaves the text encoder alone.",
+        "Remove one of the two.",
+    ),
+    warning(
+        "text-rate-first",
+        "text_encoder_lr",
+        lambda c: (
+            isinstance(c.value("text_encoder_lr"), (list, tuple))
+            and len(set(c.value("text_encoder_lr"))) > 1
+        ),
+        "only the first of several rates is read by networks.lora.",
+        "Write one rate.",
+        families=("sd15", "sdxl"),
+    ),
+    warning(
+        "clip-rate-unset",
+        "text_encoder_lr",
+        lambda c: not c.flag("network_train_unet_only") and not c.is_set("text_encoder_lr"),
+        "unset: CLIP-L is trained too, at the transformer's own rate, which is far too high"
+        " for it.",
+        "Set network_train_unet_only = true, or text_encoder_lr = 5e-5.",
+        families=("flux",),
+    ),
+    arguments,
+    Rule(
+        "warmup-constant",
+        "lr_warmup_steps",
+        lambda c: (
+            warms_up(c)
+            and scheduler(c) == "constant"
+            and not c.flag("lr_scheduler_type")
+            and optimizer_of(c) != "adafactor"
+        ),
+        "the constant schedule (the script's default) refuses a warm-up, after loading the model.",
+        'Set lr_scheduler = "constant_with_warmup".',
+    ),
+    Rule(
+        "warmup-foreign",
+        "lr_warmup_steps",
+        lambda c: warms_up(c) and c.flag("lr_scheduler_type"),
+        "lr_scheduler_type refuses a warm-up.",
+        "Remove lr_warmup_steps.",
+    ),
+    Rule(
+        "min-lr-ratio",
+        "lr_scheduler_min_lr_ratio",
+        lambda c: (
+            scheduler(c) == "cosine_with_min_lr" and c.value("lr_scheduler_min_lr_ratio") is None
+        ),
+        "cosine_with_min_lr needs it.",
+        "Set lr_scheduler_min_lr_ratio = 0.1.",
+    ),
+    Rule(
+        "adafactor-schedule",
+        "lr_scheduler",
+        lambda c: scheduler(c).startswith("adafactor") and optimizer_of(c) != "adafactor",
+        "the adafactor schedule belongs to the Adafactor optimiser.",
+        'Set lr_scheduler = "cosine".',
+    ),
+    Rule(
+        "piecewise-steps",
+        "lr_scheduler_args",
+        lambda c: (
+            scheduler(c) == "piecewise_constant"
+            and not any(w.startswith("step_rules=") for w in c.words("lr_scheduler_args"))
+        ),
+        "piecewise_constant needs step_rules.",
+        """Set lr_scheduler_args = ["step_rules='1:500,0.1'"].""",
+    ),
+    Rule(
+        "plateau",
+        "lr_scheduler",
+        lambda c: scheduler(c) == "reduce_lr_on_plateau",
+        "cannot work here: the script never passes it the loss.",
+        'Set lr_scheduler = "cosine".',
+    ),
+    warning(
+        "schedule-free",
+        "lr_scheduler",
+        lambda c: free(c) and (c.is_set("lr_scheduler") and scheduler(c) != "constant"),
+        "{value} is ignored: a schedule-free optimiser needs none.",
+        "Remove it.",
+    ),
+    scheduler_name,
+)

@@ -13,7 +13,7 @@ from lorakit.families import run_by
 from lorakit.recipe.options import Options
 from lorakit.trainers.kohya.locate import HOME
 from lorakit.trainers.optimisers import pace_faults
-from lorakit.trainers.rule import UNET, Case, Finder
+from lorakit.trainers.rule import UNET, Case, Finder, Rule, warning
 from lorakit.trainers.signatures import Environment, import_fault, unasked
 
 # What each module of sd-scripts is made for; one that is not named here may fit any family.
@@ -96,25 +96,8 @@ def numbers(text: str, made: type, count: int) -> str:
     return "" if right else f"{count} {'integers' if made is int else 'numbers'}"
 
 
-def ranks(case: Case) -> Iterator[Fault]:
-    from_weights, args = case.flag("dim_from_weights"), case.arguments("network_args")
-    if not case.is_set("network_dim") and not from_weights:
-        what, hint = "unset: the script would take 4.", "Set network_dim, e.g. 16."
-        yield case.warning("network_dim", what, hint, "rank-unset")
-    if not case.is_set("network_alpha") and not from_weights:
-        what = "unset: the script's 1 makes a weak LoRA at any larger rank."
-        hint = "Set network_alpha to network_dim or half of it."
-        yield case.warning("network_alpha", what, hint, "alpha-unset")
-    if "rank_dropout" not in args:
-        return
-    if case.family in {"flux", "sd3"} and args.get("split_qkv") == "True":
-        what = "rank_dropout stops at the first step where split_qkv=True has split the layers."
-        hint = "Keep one; module_dropout goes with split_qkv."
-        yield case.fault("network_args", what, hint, "split-rank-dropout")
-    if case.family == "anima":
-        what = "rank_dropout stops at the first step: it does not fit this model's layers."
-        hint = "Use module_dropout or network_dropout."
-        yield case.fault("network_args", what, hint, "anima-rank-dropout")
+def said(case: Case, key: str) -> bool:
+    return key in case.arguments("network_args")
 
 
 def environment(case: Options) -> Environment | None:
@@ -147,6 +130,40 @@ def foreign_network(case: Case) -> Iterator[Fault]:
 
 
 RULES: tuple[Finder, ...] = (
-    *(ranks, fitting_module, network_words, foreign_network),
-    lambda case: pace_faults(case, environment(case)),
+    warning(
+        "rank-unset",
+        "network_dim",
+        lambda c: not c.is_set("network_dim") and not c.flag("dim_from_weights"),
+        "unset: the script would take 4.",
+        "Set network_dim, e.g. 16.",
+    ),
+    warning(
+        "alpha-unset",
+        "network_alpha",
+        lambda c: not c.is_set("network_alpha") and not c.flag("dim_from_weights"),
+        "unset: the script's 1 makes a weak LoRA at any larger rank.",
+        "Set network_alpha to network_dim or half of it.",
+    ),
+    Rule(
+        "split-rank-dropout",
+        "network_args",
+        lambda c: (
+            said(c, "rank_dropout") and c.arguments("network_args").get("split_qkv") == "True"
+        ),
+        "rank_dropout stops at the first step where split_qkv=True has split the layers.",
+        "Keep one; module_dropout goes with split_qkv.",
+        families=("flux", "sd3"),
+    ),
+    Rule(
+        "anima-rank-dropout",
+        "network_args",
+        lambda c: said(c, "rank_dropout"),
+        "rank_dropout stops at the first step: it does not fit this model's layers.",
+        "Use module_dropout or network_dropout.",
+        families=("anima",),
+    ),
+    fitting_module,
+    network_words,
+    foreign_network,
+    lambda c: pace_faults(c, environment(c)),
 )
