@@ -1,12 +1,19 @@
 """CLIP's byte-pair table, by which SD1.5, SDXL and FLUX cut captions into tokens."""
 
 import gzip
+from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
 
 HERE = Path(__file__).parent
 # The file holds more; CLIP has 49,408 tokens, 512 of them byte symbols, two of them marks.
 MERGE_COUNT = 49408 - 512 - 2
+START, END = MARKS = ("<|startoftext|>", "<|endoftext|>")
+WORD = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
 
 
 @cache
@@ -33,5 +40,32 @@ def clip_vocabulary() -> dict[str, int]:
     signs = list(byte_symbols().values())
     merged = (left + right for left, right in clip_merges())
     ends = (f"{sign}</w>" for sign in signs)
-    tokens = [*signs, *ends, *merged, "<|startoftext|>", "<|endoftext|>"]
+    tokens = [*signs, *ends, *merged, *MARKS]
     return {token: number for number, token in enumerate(tokens)}
+
+
+def clip_bpe(vocabulary: Mapping[str, int], merges: Iterable[tuple[str, str]]) -> "Tokenizer":
+    """What cuts a text as CLIP does: without start, end and padding, the marks as themselves."""
+    from tokenizers import Regex, Tokenizer, normalizers, pre_tokenizers
+    from tokenizers.models import BPE
+
+    bpe = Tokenizer(
+        BPE(
+            dict(vocabulary),
+            list(merges),
+            unk_token=END,
+            continuing_subword_prefix="",
+            end_of_word_suffix="</w>",
+        )
+    )
+    bpe.add_special_tokens(list(MARKS))
+    bpe.normalizer = normalizers.Sequence(
+        [normalizers.NFC(), normalizers.Replace(Regex(r"\s+"), " "), normalizers.Lowercase()]
+    )
+    bpe.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(WORD), behavior="removed", invert=True),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    return bpe

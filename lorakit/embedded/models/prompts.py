@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tokenizers import Regex, Tokenizer, normalizers, pre_tokenizers
-from tokenizers.models import BPE
+from tokenizers import Tokenizer
 from torch import Tensor, nn
 
 from lorakit import data
@@ -18,7 +17,6 @@ from lorakit.errors import SetupError
 
 Tokens = tuple[Tensor, ...]
 CHUNK = 75
-WORD = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
 
 
 @dataclass(frozen=True)
@@ -37,27 +35,9 @@ class ClipTokenizer:
         """From vocab.json and merges.txt, or tokenizer.json, of a folder; else our own table."""
         vocabulary, merges = _clip_table(folder)
         self.length = length or CHUNK
-        self.bos, self.eos = vocabulary["<|startoftext|>"], vocabulary["<|endoftext|>"]
+        self.bos, self.eos = vocabulary[data.START], vocabulary[data.END]
         self.pad = self.eos if pad is None else pad
-        self._bpe = Tokenizer(
-            BPE(
-                vocabulary,
-                merges,
-                unk_token="<|endoftext|>",  # noqa: S106  (a word, not a secret)
-                continuing_subword_prefix="",
-                end_of_word_suffix="</w>",
-            )
-        )
-        self._bpe.add_special_tokens(["<|startoftext|>", "<|endoftext|>"])
-        self._bpe.normalizer = normalizers.Sequence(
-            [normalizers.NFC(), normalizers.Replace(Regex(r"\s+"), " "), normalizers.Lowercase()]
-        )
-        self._bpe.pre_tokenizer = pre_tokenizers.Sequence(
-            [
-                pre_tokenizers.Split(Regex(WORD), behavior="removed", invert=True),
-                pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
-            ]
-        )
+        self._bpe = data.clip_bpe(vocabulary, merges)
 
     def numbers(self, text: str) -> list[int]:
         """The tokens of a text, without start, end and padding."""
