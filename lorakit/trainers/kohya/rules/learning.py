@@ -75,8 +75,8 @@ def rates(case: Case) -> Iterator[Fault]:
     if said and not zero(case, "text_encoder_lr") and unet_only:
         what = "is unused: network_train_unet_only leaves the text encoder alone."
         yield case.warning("text_encoder_lr", what, "Remove one of the two.", "text-rate-unused")
-    several = isinstance(of_text, (list, tuple)) and len(set(of_text)) > 1
-    if several and case.family in {"sd15", "sdxl"}:
+    several = case.family in {"sd15", "sdxl"} and isinstance(of_text, (list, tuple))
+    if several and len(set(of_text)) > 1:
         what = "only the first of several rates is read by networks.lora."
         yield case.warning("text_encoder_lr", what, "Write one rate.", "text-rate-first")
     if case.family == "flux" and not unet_only and not said:
