@@ -86,6 +86,7 @@ def test_a_line_for_the_base_and_for_every_cell(family: str, tmp_path: Path) -> 
         ],
     }
     (tmp_path / "results.jsonl").touch()
+    run = in_a_child if family == "sd15" else here
     found = run(order, tmp_path)
     base_line = found["base"]
     assert [len(base_line[kind]) for kind in kinds] == [4, 1, 2]
@@ -103,10 +104,21 @@ def test_a_line_for_the_base_and_for_every_cell(family: str, tmp_path: Path) -> 
     assert run(order, tmp_path) == found  # noise is fixed, the base's pictures are kept
 
 
-def run(order: dict[str, Any], folder: Path) -> dict[str, Any]:
+def in_a_child(order: dict[str, Any], folder: Path) -> dict[str, Any]:
     (folder / "judge-order.json").write_text(json.dumps(order))
     command = [sys.executable, "-m", "lorakit.embedded.judging.measure"]
     subprocess.run([*command, str(folder / "judge-order.json")], check=True, capture_output=True)
+    return results(folder)
+
+
+def here(order: dict[str, Any], folder: Path) -> dict[str, Any]:
+    from lorakit.embedded.judging.measure import fill
+
+    fill(order)
+    return results(folder)
+
+
+def results(folder: Path) -> dict[str, Any]:
     lines = (folder / "results.jsonl").read_text().splitlines()
     return {one.pop("cell"): one for one in map(json.loads, lines)}
 
@@ -132,8 +144,8 @@ def test_a_budget_that_is_used_up_leaves_the_rest(tmp_path: Path) -> None:
         "cells": cells,
     }
     (tmp_path / "results.jsonl").touch()
-    assert run(order, tmp_path) == {}
-    assert list(run({**order, "budget_s": 60}, tmp_path)) == ["base", "0", "1", "2"]
+    assert here(order, tmp_path) == {}
+    assert list(here({**order, "budget_s": 60}, tmp_path)) == ["base", "0", "1", "2"]
 
 
 def test_the_passes_that_are_announced_are_the_passes_that_are_made(

@@ -1,17 +1,17 @@
 """Runs inside sd-scripts' own Python: puts questions to its own functions and answers in JSON. One import for all questions.
 
-PYTHON probe.py CHECKOUT QUESTIONS.json ANSWERS.json
+PYTHON probe.py CHECKOUT, and on its input, line by line, files of questions: QUESTIONS.json is answered in QUESTIONS.answers.
 """
 
 import importlib
 import json
+import os
 import sys
 import traceback
 
-checkout, questions_file, answers_file = sys.argv[1:4]
-sys.path.insert(0, checkout)
+sys.path.insert(0, sys.argv[1])
 
-from library import config_util, strategy_base, train_util  # noqa: E402
+from library import config_util, strategy_base, train_util
 
 TRAINERS = {
     "train_network.py": "NetworkTrainer",
@@ -119,8 +119,11 @@ def answer(question):
         }
 
 
-with open(questions_file, encoding="utf-8") as file:
-    questions = json.load(file)
-answers = {name: answer(question) for name, question in questions.items()}
-with open(answers_file, "w", encoding="utf-8") as file:
-    json.dump(answers, file, default=str)
+for line in sys.stdin:
+    asked = line.rstrip("\n")
+    with open(asked, encoding="utf-8") as file:
+        questions = json.load(file)
+    answers = {name: answer(question) for name, question in questions.items()}
+    with open(asked + ".tmp", "w", encoding="utf-8") as file:
+        json.dump(answers, file, default=str)
+    os.replace(asked + ".tmp", asked.removesuffix(".json") + ".answers")

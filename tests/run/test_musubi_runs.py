@@ -58,6 +58,12 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.fixture
+def at_once(python_at_once: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without accelerate's launcher, which is part of the first test."""
+    monkeypatch.setenv("LORAKIT_MUSUBI_PYTHON", str(python_at_once))
+
+
 def lorakit(*words: str) -> int:
     return main([*words])
 
@@ -93,6 +99,7 @@ def test_three_commands_end_in_the_planned_files(root: Path) -> None:
     assert {path: path.read_bytes() for path in root.glob("datasets/**/*.*")} == before
 
 
+@pytest.mark.usefixtures("at_once")
 def test_a_training_of_nan_has_failed_although_its_exit_code_is_0(root: Path) -> None:
     assert lorakit("train", "recipes/fox.toml", "--past-nan", "--set", "learning_rate=1e30") == 4
     _, record = the_run(root)
@@ -105,6 +112,7 @@ def test_missing_weights_name_the_command_that_fails(root: Path) -> None:
     assert not run_dirs(root)
 
 
+@pytest.mark.usefixtures("at_once")
 @pytest.mark.parametrize(("last", "begins"), [("7", 6), ("5", 4)])
 def test_cut_off_and_resumed_its_files_have_the_planned_names(
     root: Path, last: str, begins: int
@@ -132,6 +140,7 @@ def test_cut_off_and_resumed_its_files_have_the_planned_names(
     assert trained.count("edited meanwhile") == {6: 2, 4: 3}[begins]
 
 
+@pytest.mark.usefixtures("at_once")
 def test_stop_waits_for_a_state_and_resume_goes_on_from_it(root: Path) -> None:
     recipe = root / "recipes/fox.toml"
     recipe.write_text(RECIPE.replace('PAUSE = "0"', 'PAUSE = "0.3"'))
