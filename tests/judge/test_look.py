@@ -128,3 +128,19 @@ def test_a_record_without_pictures_reads_and_is_written_as_it_was() -> None:
     written = Judged.from_json(old).to_json()
     assert not {"base"} & written.keys()
     assert "seen" not in written["cells"][0]
+
+
+def test_a_training_picture_that_is_broken_by_now_is_named(
+    judged_run: Path, measurer: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    python = measurer(maya=-1.0, maya_000002=-1.0, moves=BOTH)
+    broken = tmp_path / "datasets" / "8_maya" / "00.png"
+    data = broken.read_bytes()
+    broken.write_bytes(data[:45] + b"spoiled" + data[52:])
+    assert judge(judged_run, python) == 1
+    said = capsys.readouterr().err
+    assert f"{broken}: cannot be decoded" in said
+    assert "One that lorakit drew may be removed" in said
+    assert read_record(judged_run).judged.listed, "what was measured is kept"
+    broken.write_bytes(data)
+    assert judge(judged_run, python) == 0
