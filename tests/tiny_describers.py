@@ -1,4 +1,6 @@
-"""Florence-2, BLIP and LLaVA as their authors built them, a thousandth as large, with random weights."""
+"""Florence-2, BLIP, LLaVA, CLIP, SigLIP and DINOv2 as their authors built them, a thousandth as large,
+with random weights.
+"""
 
 from __future__ import annotations
 
@@ -28,8 +30,51 @@ SIDE = 64
 def write_describer(folder: Path, kind: str) -> Path:
     """A model folder as the hub has it: config, weights, processor, words."""
     folder.mkdir(parents=True)
-    {"blip": _blip, "florence2": _florence2, "llava": _llava}[kind](folder)
+    kinds = {"blip": _blip, "florence2": _florence2, "llava": _llava}
+    kinds |= {"clip": _contrastive, "siglip": _contrastive, "dinov2": _dinov2}
+    kinds[kind](folder)
     return folder
+
+
+def _contrastive(folder: Path) -> None:
+    """CLIP or SigLIP, by the folder's name."""
+    import torch
+    from transformers import (
+        CLIPConfig,
+        CLIPImageProcessor,
+        CLIPModel,
+        SiglipConfig,
+        SiglipImageProcessor,
+        SiglipModel,
+    )
+
+    torch.manual_seed(3)
+    tokenizer = _bart()
+    layers = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    layers |= {"intermediate_size": 16}
+    text = {**layers, "vocab_size": len(tokenizer), "max_position_embeddings": 16}
+    text |= {"bos_token_id": 0, "pad_token_id": 1, "eos_token_id": 2}
+    vision = {**layers, "image_size": SIDE, "patch_size": 16}
+    size = {"height": SIDE, "width": SIDE}
+    if folder.name == "clip":
+        config = CLIPConfig(text_config=text, vision_config=vision, projection_dim=16)
+        CLIPModel(config).save_pretrained(folder)
+        CLIPImageProcessor(size=size, do_center_crop=False).save_pretrained(folder)
+    else:
+        SiglipModel(SiglipConfig(text_config=text, vision_config=vision)).save_pretrained(folder)
+        SiglipImageProcessor(size=size).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+def _dinov2(folder: Path) -> None:
+    import torch
+    from transformers import BitImageProcessor, Dinov2Config, Dinov2Model
+
+    torch.manual_seed(4)
+    layers = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    Dinov2Model(Dinov2Config(**layers, image_size=SIDE, patch_size=16)).save_pretrained(folder)
+    size = {"height": SIDE, "width": SIDE}
+    BitImageProcessor(size=size, do_center_crop=False).save_pretrained(folder)
 
 
 def _blip(folder: Path) -> None:

@@ -247,7 +247,7 @@ def work(case: Case, project: Path) -> dict[str, Any]:
     run_dir = max(path.parents[1] for path in runs.glob(f"*/output/{case.name}.safetensors"))
     name = f"{case.name}/{run_dir.name}"
     strengths = ["--strengths", ",".join(map(str, STRENGTHS))]
-    words = ["--held", f"held/{case.name}", *strengths, "--pictures"]
+    words = ["--held", f"held/{case.name}", *strengths]
     answer = json.loads(lorakit(project, "judge", name, *words, "--json"))
     clock.append(time.monotonic())
     cells = answer["cells"]

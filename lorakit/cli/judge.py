@@ -39,6 +39,8 @@ def add_arguments(parser: Parser) -> None:
     about = "prompts of what must stay as it is (default: the recipe's without the trigger)"
     parser.value("--controls", "TEXT", about, nargs="+", default=[])
     parser.flag("--pictures", "draw the shortlist: copies, sameness, what else moved")
+    parser.value("--likeness", "MODEL", "compare with training pictures: DINO, CLIP, SigLIP")
+    parser.value("--faithful", "MODEL", "compare with the prompts: CLIP, SigLIP")
     parser.value("--budget", "TIME", "stop measuring after so long: 90s, 10m, 1h")
     parser.flag("--plan", "say what it would cost, measure nothing")
     parser.value("--python", "FILE", "a Python with torch", default=sys.executable)
@@ -46,7 +48,8 @@ def add_arguments(parser: Parser) -> None:
 
 
 def run(args: Arguments) -> None:
-    from lorakit.judge.make import inquire, look, measure
+    from lorakit.judge.look import look, open_models
+    from lorakit.judge.make import inquire, measure
     from lorakit.sheet.make import passes_of
 
     run_dir = stage_of(trained_run(args.run))
@@ -57,26 +60,27 @@ def run(args: Arguments) -> None:
         held=args.held,
         controls=args.controls,
         budget_s=seconds_of(args.budget),
-        pictures=args.pictures,
+        pictures=args.pictures or bool(args.likeness or args.faithful),
     )
     order = inquiry.order
     shots = f"{counted(len(order['held']), 'held-out picture')}, {len(order['drawn'])} drawn"
-    pace = f", about {duration(inquiry.seconds)} by this run's pace" if inquiry.seconds else ""
+    seconds = inquiry.passes * (inquiry.pace or 0.0)
+    pace = f", about {duration(seconds)} by this run's pace" if seconds else ""
     cost = f"{inquiry.passes:,} forward passes{pace}" if inquiry.passes else "measured before"
     cells = counted(len(inquiry.cells), "cell")
     say(f"{cells} of checkpoint x strength, {shots} by the base: {cost}.")
     if inquiry.viewing:
         jobs = inquiry.viewing["columns"][0]["pictures"]
-        seconds = passes_of(order["family"], jobs) * (inquiry.pace or 0.0)
-        each = f", about {duration(seconds)} a cell" if seconds else ""
-        say(f"Then {counted(len(jobs), 'picture')} of each cell in the shortlist{each}.")
+        each = f"{passes_of(order['family'], jobs):,} forward passes"
+        say(f"Then {counted(len(jobs), 'picture')} of each cell in the shortlist: {each} a cell.")
     if args.plan:
         return
+    models = open_models({"likeness": args.likeness, "faithful": args.faithful})
     with counting("measuring") as progress:
         judged = measure(inquiry, args.python, progress)
     if inquiry.viewing:
         with counting("drawing") as progress:
-            judged = look(inquiry, judged, args.python, say, progress)
+            judged = look(inquiry, judged, args.python, models=models, say=say, progress=progress)
     if args.json:
         print_json(judged.to_json())
         return

@@ -1,66 +1,103 @@
-"""What drawn pictures say without a further model: what moved, sameness over seeds, copies.
+"""What pictures say of the shortlist: what moved, sameness over seeds, copies; and models that the
+user names. Children with torch draw, as for a sheet and among its pictures, and ask the models.
 
-The base and each cell of the shortlist draw prompts with the trigger and without, at the same
-noise, as a sheet does and among its pictures. Distances are root mean squares of sixteen by sixteen
+The base draws the same at the same noise. Distances are root mean squares of sixteen by sixteen
 pixels; 1 is as far as two seeds of the base are apart. None of it ranks: docs/judge.md has why.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from itertools import combinations
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps
 
+from lorakit import json_text
+from lorakit.dataset.captions.models import CaptionModel, open_describer
 from lorakit.errors import counted
-from lorakit.judge.score import name
+from lorakit.judge.make import Inquiry, keep
+from lorakit.judge.pictures import SEEDS
+from lorakit.judge.score import LISTED, UNRANKED, name
 from lorakit.runs.record import Judged
-from lorakit.sheet.grid import Column, picture_of
-from lorakit.sheet.make import Order, lay_out
-from lorakit.sheet.source import SheetRow, Source
+from lorakit.sheet.grid import picture_of
+from lorakit.sheet.make import Order, missing_of, passes_of, run_torch
+from lorakit.show import duration
 
 Pixels = np.ndarray[tuple[int, ...], np.dtype[np.float32]]
 Key = tuple[str, float]  # a cell's file name and strength; the base's is BASE
 BASE: Key = ("", 0.0)
 SIDE = 16
-ASKED, SEEDS, OTHERS = 4, 2, 6  # prompts with the trigger, their seeds, prompts without
+CONTRASTIVE = ("clip", "siglip", "siglip2")
+SELF_TAUGHT = ("dinov2", "dinov2_with_registers", "dinov3_vit", "dinov3_convnext")
+KINDS = {"likeness": (*SELF_TAUGHT, *CONTRASTIVE), "faithful": CONTRASTIVE}
+MEANING = {
+    "likeness": "mean cosine of the pictures with the trigger to the training pictures",
+    "faithful": "mean cosine of each picture to its prompt",
+}
+INSTALL = 'It needs: pip install "lorakit[judge]"'
 
 
-def view(
-    source: Source,
-    cells: Sequence[tuple[Path, float]],
-    prompts: Sequence[SheetRow],
-    others: Sequence[SheetRow],
-    trained: Sequence[Path],
-) -> Order:
-    """The base's pictures and every cell's, kept among a sheet's; with the trigger first."""
-    columns = (Column("base"), *(Column("", lora, strength) for lora, strength in cells))
-    folder = source.run_dir / "sheet"
-    _, order = lay_out(source, columns, prompts, SEEDS, folder)
-    _, more = lay_out(source, columns, others, 1, folder)
-    for mine, also in zip(order["columns"], more["columns"], strict=True):
-        mine["pictures"] += also["pictures"]
-    return {**order, "asked": len(prompts) * SEEDS, "trained": list(map(str, trained))}
+def open_models(asked: Mapping[str, str]) -> dict[str, CaptionModel]:
+    wanted = {key: place for key, place in asked.items() if place}
+    return {key: open_describer(at, f"--{key}", KINDS[key]) for key, at in wanted.items()}
 
 
-def drawn(order: Order) -> dict[Key, list[Path]]:
+def look(
+    inquiry: Inquiry,
+    found: Judged,
+    python: str,
+    *,
+    models: Mapping[str, CaptionModel],
+    say: Callable[[str], object],
+    progress: Callable[[int, int], object],
+) -> Judged:
+    """Draw what is missing of the base and the shortlist (without a ranking, of every cell that is
+    not broken), and add what the pictures say.
+    """
+    wanted = [one for one in found.cells if one.verdict in {LISTED, UNRANKED}]
+    keys = {BASE, *((one.checkpoint, one.strength) for one in wanted)}
+    columns = [one for one in inquiry.viewing["columns"] if _key(one) in keys]
+    order = {**inquiry.viewing, "columns": columns}
+    if total := len(missing := missing_of(order)):
+        seconds = passes_of(order["family"], missing) * (inquiry.pace or 0.0)
+        pace = f", about {duration(seconds)} by this run's pace" if seconds else ""
+        say(f"Drawing {counted(total, 'picture')}{pace}.")
+        run_torch(
+            "lorakit.embedded.drawing.generate",
+            order,
+            inquiry.run_dir / "sheet" / "draw.log",
+            python,
+            what="pictures",
+            progress=lambda: progress(total - len(missing_of(order)), total),
+        )
+    if left := len(missing_of(order)):
+        said = f"{counted(left, 'picture')} not drawn yet; run it again to go on."
+        found = replace(found, notes=(*found.notes, said))
+    found = _with_pictures(found, order)
+    if found.base and models:
+        found = _with_models(found, order, models, python)
+    return keep(inquiry, found)
+
+
+def _drawn(order: Order) -> dict[Key, list[Path]]:
     """The pictures of every column where none is missing."""
     columns = order["columns"]
-    files = {key_of(told): [Path(job["file"]) for job in told["pictures"]] for told in columns}
+    files = {_key(told): [Path(job["file"]) for job in told["pictures"]] for told in columns}
     return {key: own for key, own in files.items() if all(file.exists() for file in own)}
 
 
-def key_of(column: Order) -> Key:
+def _key(column: Order) -> Key:
     return next(((Path(lora).name, strength) for lora, strength in column["loras"]), BASE)
 
 
-def with_pictures(found: Judged, order: Order) -> Judged:
+def _with_pictures(found: Judged, order: Order) -> Judged:
     """And what the pictures that are there say."""
-    if BASE not in (there := drawn(order)):
+    if BASE not in (there := _drawn(order)):
         return found
     asked, trained, base = order["asked"], _small(order["trained"]), _small(there[BASE])
-    limit, scale = _copy_limit(trained), max(_variety(base[:asked]), 1e-6)
+    # a copy: nearer by half than training pictures usually are to the one most like them
+    limit = np.median([np.sort(_apart(one, trained))[:2][-1] for one in trained]) / 2
+    scale = max(_variety(base[:asked]), 1e-6)
     facts, copied = {}, {}
     for key, files in there.items():
         pixels = _small(files)
@@ -79,8 +116,8 @@ def with_pictures(found: Judged, order: Order) -> Judged:
     for one in cells:
         if one.seen and one.seen["copies"] > facts[BASE]["copies"]:
             count = counted(int(one.seen["copies"]), "picture")
-            near = copied[one.checkpoint, one.strength]
-            notes.append(f"{name(one)} draws {count} that it was trained on, nearly: {near}.")
+            file = copied[one.checkpoint, one.strength]
+            notes.append(f"{name(one)} draws {count} that it was trained on, nearly: {file}.")
     return replace(found, cells=tuple(cells), base=facts[BASE], notes=tuple(notes))
 
 
@@ -96,13 +133,25 @@ def _apart(one: Pixels, other: Pixels) -> Pixels:
 
 
 def _variety(pixels: Pixels) -> float:
-    """How far the seeds of a prompt are apart."""
-    seeds = [pixels[first::SEEDS] for first in range(SEEDS)]
-    return float(np.mean([_apart(one, other) for one, other in combinations(seeds, 2)]))
+    """How far two seeds of a prompt are apart."""
+    return float(_apart(pixels[::SEEDS], pixels[1::SEEDS]).mean())
 
 
-def _copy_limit(trained: Pixels) -> float:
-    """Half of what training pictures are usually apart from the one most like them."""
-    if len(trained) < 2:
-        return 0.0
-    return float(np.median([np.sort(_apart(one, trained))[1] for one in trained])) / 2
+def _with_models(
+    found: Judged, order: Order, models: Mapping[str, CaptionModel], python: str
+) -> Judged:
+    """A number each, of the base and of the cells that are drawn."""
+    there, module = _drawn(order), "lorakit.embedded.judging.likeness"
+    columns = [one for one in order["columns"] if _key(one) in there]
+    out = there[BASE][0].with_name("models.json")
+    places = {key: str(model.weights.parent) for key, model in models.items()}
+    child = {**order, "models": places, "columns": columns, "out": str(out)}
+    run_torch(module, child, out.with_suffix(".log"), python, what="comparison", otherwise=INSTALL)
+    facts = dict(zip(map(_key, columns), json_text.read(out), strict=True))
+    cells = [
+        replace(one, seen={**one.seen, **facts[one.checkpoint, one.strength]}) if one.seen else one
+        for one in found.cells
+    ]
+    said = [f"{key}: {MEANING[key]}, by {model}." for key, model in models.items()]
+    base, notes = {**(found.base or {}), **facts[BASE]}, (*found.notes, *said)
+    return replace(found, cells=tuple(cells), base=base, notes=notes)

@@ -1,6 +1,5 @@
 """From a run to its judgement: what is measured, what that costs, what the record keeps."""
 
-import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -8,28 +7,17 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from lorakit import tomllib
-from lorakit.errors import LorakitError, counted
+from lorakit.errors import LorakitError
 from lorakit.families import run_by
 from lorakit.journal import Journal, now
-from lorakit.judge.look import ASKED, BASE, OTHERS, key_of, view, with_pictures
-from lorakit.judge.pictures import JudgingPicture, pictures_of
-from lorakit.judge.score import FEWEST, LISTED, UNRANKED, Cell, judge
+from lorakit.judge.pictures import JudgingPicture, pictures_of, view, without
+from lorakit.judge.score import FEWEST, Cell, judge
 from lorakit.runs.find import live_state, whole_of
 from lorakit.runs.ledger import Ledger
 from lorakit.runs.outcome import require_intact
 from lorakit.runs.record import Judged, read_record
-from lorakit.sheet.make import (
-    bases_of,
-    choose,
-    digest,
-    distinct,
-    missing_of,
-    passes_of,
-    run_torch,
-    stamp,
-)
-from lorakit.sheet.source import DrawnCheckpoint, SheetRow, Source, read_source
-from lorakit.show import duration
+from lorakit.sheet.make import bases_of, choose, digest, distinct, passes_of, run_torch, stamp
+from lorakit.sheet.source import DrawnCheckpoint, Source, read_source
 
 Progress = Callable[[int, int], object]
 Thing = TypeVar("Thing")
@@ -54,10 +42,9 @@ class Inquiry:
     cells: Mapping[str, Cell]  # by the key that its line of results has
     order: dict[str, Any]
     passes: int  # forward passes still to be made, of one picture each
-    seconds: float | None  # what they take by the run's own pace
     regularised: bool
     viewing: dict[str, Any]  # the pictures of every cell, where any are asked for
-    pace: float | None  # seconds a forward pass
+    pace: float | None  # the run's own, in seconds a forward pass
 
 
 def inquire(
@@ -94,15 +81,16 @@ def inquire(
     order["cells"] = [told for told, _ in cells if told["cell"] not in there]
     order["budget_s"] = budget_s
     passes, pace = _passes(order), record.pass_seconds
-    seconds = None if pace is None else passes * pace
     known = {told["cell"]: cell for told, cell in cells}
     viewing = {}
     if pictures:
         worn = [(Path(told["lora"]), cell.strength) for told, cell in cells]
-        rows = _rows(source, record.trigger, unseen or train, jobs)
-        viewing = view(source, worn, *rows, [one.file for one in kept])
+        words = [one.caption for one in unseen or train]
+        plain = [job["prompt"] for job in jobs]
+        viewing = view(source, worn, (record.trigger, words, plain))
+        viewing["trained"] = [str(one.file) for one in kept]
         viewing["until"] = budget_s and time.time() + budget_s
-    return Inquiry(run_dir, known, order, passes, seconds, bool(others), viewing, pace)
+    return Inquiry(run_dir, known, order, passes, bool(others), viewing, pace)
 
 
 def measure(inquiry: Inquiry, python: str, progress: Progress = lambda _done, _all: None) -> Judged:
@@ -135,43 +123,10 @@ def measure(inquiry: Inquiry, python: str, progress: Progress = lambda _done, _a
     found = judge(there["base"], measured)
     notes = found.notes if inquiry.regularised or not found.listed else (*found.notes, LEAKS)
     left = len(inquiry.cells) - len(measured)
-    return _kept(inquiry, replace(found, when=now(), unmeasured=left, notes=notes))
+    return keep(inquiry, replace(found, when=now(), unmeasured=left, notes=notes))
 
 
-def look(
-    inquiry: Inquiry,
-    found: Judged,
-    python: str,
-    say: Callable[[str], object],
-    progress: Progress = lambda _done, _all: None,
-) -> Judged:
-    """Draw what is missing of the base and the shortlist (without a ranking, of every cell that is
-    not broken), and add what the pictures say.
-    """
-    wanted = [one for one in found.cells if one.verdict in {LISTED, UNRANKED}]
-    keys = {BASE, *((one.checkpoint, one.strength) for one in wanted)}
-    columns = [one for one in inquiry.viewing["columns"] if key_of(one) in keys]
-    order = {**inquiry.viewing, "columns": columns}
-    if total := len(missing := missing_of(order)):
-        seconds = passes_of(order["family"], missing) * (inquiry.pace or 0.0)
-        pace = f", about {duration(seconds)} by this run's pace" if seconds else ""
-        say(f"Drawing {counted(total, 'picture')}{pace}.")
-        run_torch(
-            "lorakit.embedded.drawing.generate",
-            order,
-            inquiry.run_dir / "sheet" / "draw.log",
-            python,
-            what="pictures",
-            progress=lambda: progress(total - len(missing_of(order)), total),
-        )
-    if left := len(missing_of(order)):
-        said = f"{counted(left, 'picture')} not drawn yet; run it again to go on."
-        found = replace(found, notes=(*found.notes, said))
-    return _kept(inquiry, with_pictures(found, order))
-
-
-def _kept(inquiry: Inquiry, found: Judged) -> Judged:
-    """In the record."""
+def keep(inquiry: Inquiry, found: Judged) -> Judged:
     ledger = Ledger(whole_of(inquiry.run_dir))
     ledger.update(judged=found)
     if ledger.trouble:
@@ -212,8 +167,8 @@ def _controls(
     row = replace(row, steps=min(row.steps, MOST_STEPS))
     prompts = list(given)
     if not given:
-        prompts = _without(trigger, [one.prompt for one in source.rows])
-        plain = _without(trigger, others)
+        prompts = without(trigger, [one.prompt for one in source.rows])
+        plain = without(trigger, others)
         prompts += some(plain, max(0, MOST_CONTROLS - len(prompts)))
         prompts += PLAIN.read_text(encoding="utf-8").splitlines()
     unlike = list(dict.fromkeys(prompts))[: len(given) or MOST_CONTROLS]
@@ -221,28 +176,6 @@ def _controls(
         asdict(replace(row, prompt=prompt)) | {"seed": SEED + place}
         for place, prompt in enumerate(unlike)
     ]
-
-
-def _rows(
-    source: Source, trigger: str, captioned: Sequence[JudgingPicture], jobs: Sequence[Any]
-) -> tuple[list[SheetRow], list[SheetRow]]:
-    """With the trigger: the recipe's own prompts, where those are few captions too. Without it."""
-    row = source.rows[0] if source.rows else source.plain
-    known = {one.prompt: one for one in source.rows}
-    plain = _without(trigger, list(known))
-    own = [one for prompt, one in known.items() if prompt not in plain]
-    captions = some(list(dict.fromkeys(one.caption for one in captioned if one.caption)), ASKED)
-    asked = [*own, *(replace(row, prompt=one) for one in captions)][:ASKED]
-    if not asked:
-        hint = "Give the recipe a sample prompt with the trigger, or the pictures captions."
-        raise LorakitError("Neither a prompt nor a caption has the trigger.", hint=hint)
-    others = [str(job["prompt"]) for job in jobs[:OTHERS]]
-    return asked, [known.get(one) or replace(row, prompt=one) for one in others]
-
-
-def _without(trigger: str, prompts: Sequence[str]) -> list[str]:
-    word = re.compile(rf"(?<!\w){re.escape(trigger)}(?!\w)", re.IGNORECASE) if trigger else None
-    return [one for one in prompts if one and not (word and word.search(one))]
 
 
 def _order(

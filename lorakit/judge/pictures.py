@@ -1,7 +1,8 @@
-"""Which pictures a run was trained on and which it never saw; reads headers and captions."""
+"""Which pictures a run trained on, never saw, and shall draw; reads headers and captions."""
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,12 @@ from lorakit.files import sha256
 from lorakit.pictures.open import RefusedError
 from lorakit.pictures.size import read_header
 from lorakit.runs.record import read_record
+from lorakit.sheet.grid import Column
+from lorakit.sheet.make import lay_out
+from lorakit.sheet.source import Source
 from lorakit.trainers.table import trainer
+
+ASKED, OTHERS, SEEDS = 4, 4, 2  # prompts drawn with the trigger and without, seeds of each
 
 
 @dataclass(frozen=True)
@@ -107,3 +113,25 @@ def _unseen(
                 hint="Take it out of that folder.",
             )
         yield one
+
+
+def view(
+    source: Source,
+    cells: Sequence[tuple[Path, float]],
+    words: tuple[str, Sequence[str], Sequence[str]],
+) -> dict[str, Any]:
+    """As a sheet has them; `words` are the trigger, captions, and prompts without the trigger."""
+    trigger, captions, others = words
+    known = {one.prompt: one for one in source.rows}
+    own = [one for one in known if one not in without(trigger, list(known))]
+    asked = [one for one in dict.fromkeys([*own, *captions]) if one][:ASKED] or [trigger]
+    row = source.rows[0] if source.rows else source.plain
+    rows = [known.get(one) or replace(row, prompt=one) for one in (*asked, *others[:OTHERS])]
+    columns = (Column("base"), *(Column("", lora, strength) for lora, strength in cells))
+    _, order = lay_out(source, columns, rows, SEEDS, source.run_dir / "sheet")
+    return {**order, "asked": len(asked) * SEEDS}
+
+
+def without(trigger: str, prompts: Sequence[str]) -> list[str]:
+    word = re.compile(rf"(?<!\w){re.escape(trigger)}(?!\w)", re.IGNORECASE) if trigger else None
+    return [one for one in prompts if one and not (word and word.search(one))]

@@ -110,7 +110,7 @@ def picture_of(file: Path) -> Image.Image:
         with opened(file) as picture:
             return picture.convert("RGB")
     except Exception as error:  # a broken file makes decoders raise anything
-        hint = "Remove it; the next sheet draws it again."
+        hint = "One that lorakit drew may be removed; it is drawn again."
         raise RecipeError(f"{file}: cannot be decoded ({why(error)}).", hint=hint) from error
 
 

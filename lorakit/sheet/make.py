@@ -265,7 +265,7 @@ def run_torch(
     *,
     what: str,
     otherwise: str = "",
-    progress: Callable[[], object],
+    progress: Callable[[], object] = lambda: None,
 ) -> None:
     """A child with torch carries out an order. `what` could not be made where it fails; `otherwise`
     is what can be done without torch. The order lies beside the child's log.

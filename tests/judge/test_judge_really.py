@@ -40,7 +40,7 @@ def test_a_strong_disturbance_is_broken_a_small_one_is_not(
     assert found.base is not None
     assert (found.base["with trigger"], found.base["variety"]) == (0, 1)
     assert all(cell.seen and cell.seen["variety"] > 0 for cell in found.listed)
-    assert len(list((judged_run / "sheet").glob("*.png"))) == 14 * (1 + len(found.listed))
+    assert len(list((judged_run / "sheet").glob("*.png"))) == 16 * (1 + len(found.listed))
     assert (found.held_out, len(found.cells)) == (3, 2)
     drift = {cell.checkpoint: cell.drift or 0.0 for cell in found.cells}
     assert 0 <= drift["maya-000002.safetensors"] < drift["maya.safetensors"]

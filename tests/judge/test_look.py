@@ -40,7 +40,7 @@ def test_the_shortlist_is_drawn_and_what_its_pictures_say_is_kept(
     said = capsys.readouterr()
     assert "1 is as far as two seeds of the base are apart" in said.out
     assert "checkpoint  strength  with trigger  without  variety  nearest  copies" in said.out
-    assert "Drawing 42 pictures, about" in said.err
+    assert "Drawing 48 pictures, about" in said.err
 
 
 def test_without_a_ranking_every_cell_that_is_not_broken_is_drawn(
@@ -63,8 +63,7 @@ def test_the_sheet_shares_these_pictures(judged_run: Path, measurer: Any) -> Non
     assert judge(judged_run, python) == 0
     before = drawn(judged_run)
     assert main(["sheet", str(judged_run), "--judged", "--python", python]) == 0
-    # of "maya, portrait" nothing is new; of "a red car" the second seed of three columns
-    assert len(drawn(judged_run)) == len(before) + 3
+    assert drawn(judged_run) == before
 
 
 def test_a_drawn_picture_that_is_one_of_the_training_is_named(
@@ -89,12 +88,12 @@ def test_the_cost_is_said_first_and_a_plan_draws_nothing(
 ) -> None:
     python = measurer(maya=-1.0, maya_000002=-1.0, moves=BOTH)
     assert judge(judged_run, python, "--plan") == 0
-    # four prompts with the trigger at two seeds, six without
-    said = "Then 14 pictures of each cell in the shortlist, about 1 min a cell."
+    # four prompts with the trigger, four without, at two seeds; one of them in 9 steps
+    said = "Then 16 pictures of each cell in the shortlist: 876 forward passes a cell."
     assert said in capsys.readouterr().err
     assert not (judged_run / "sheet").exists()
     assert judge(judged_run, python) == 0
-    assert len(drawn(judged_run)) == 42
+    assert len(drawn(judged_run)) == 48
     capsys.readouterr()
     assert judge(judged_run, python) == 0
     assert "Drawing" not in capsys.readouterr().err
@@ -105,7 +104,7 @@ def test_a_budget_that_ends_while_drawing_says_what_is_left(
 ) -> None:
     python = measurer(maya=-1.0, maya_000002=-1.0, moves=BOTH, columns=2)
     assert judge(judged_run, python, "--budget", "10m") == 0
-    assert "14 pictures not drawn yet; run it again to go on." in capsys.readouterr().out
+    assert "16 pictures not drawn yet; run it again to go on." in capsys.readouterr().out
     order = json.loads((judged_run / "sheet" / "order.json").read_text())
     assert 0 < order["until"] - time.time() <= 600
     assert sum(bool(cell.seen) for cell in read_record(judged_run).judged.cells) == 1
@@ -118,9 +117,9 @@ def test_the_prompts_are_the_recipes_own_then_captions(judged_run: Path, measure
     order = json.loads((judged_run / "sheet" / "order.json").read_text())
     jobs = order["columns"][0]["pictures"]
     said = [job["prompt"] for job in jobs]
-    assert (said[:2], len(said)) == (["maya, portrait"] * 2, 14)
+    assert (said[:2], len(said)) == (["maya, portrait"] * 2, 16)
     assert all(prompt.startswith("maya, number") for prompt in said[2:8])
-    assert said[8] == "a red car"
+    assert said[8:10] == ["a red car"] * 2
     assert not any("maya" in prompt for prompt in said[8:])
 
 
@@ -129,3 +128,19 @@ def test_a_record_without_pictures_reads_and_is_written_as_it_was() -> None:
     written = Judged.from_json(old).to_json()
     assert not {"base"} & written.keys()
     assert "seen" not in written["cells"][0]
+
+
+def test_a_training_picture_that_is_broken_by_now_is_named(
+    judged_run: Path, measurer: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    python = measurer(maya=-1.0, maya_000002=-1.0, moves=BOTH)
+    broken = tmp_path / "datasets" / "8_maya" / "00.png"
+    data = broken.read_bytes()
+    broken.write_bytes(data[:45] + b"spoiled" + data[52:])
+    assert judge(judged_run, python) == 1
+    said = capsys.readouterr().err
+    assert f"{broken}: cannot be decoded" in said
+    assert "One that lorakit drew may be removed" in said
+    assert read_record(judged_run).judged.listed, "what was measured is kept"
+    broken.write_bytes(data)
+    assert judge(judged_run, python) == 0

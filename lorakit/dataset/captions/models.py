@@ -65,17 +65,20 @@ def tagger_repository(asked: str) -> tuple[str, str | None]:
     return found
 
 
-def open_describer(asked: str) -> CaptionModel:
+def open_describer(
+    asked: str, option: str = "--tagger", kinds: Sequence[str] = KINDS
+) -> CaptionModel:
+    """A folder as transformers reads it, a short name, or [hf:]owner/repo@revision."""
     folder, source = Path(asked).expanduser(), asked
     if not folder.is_dir():
-        found = _repository(asked, DESCRIBERS)
-        names = [*DESCRIBERS, "wd", "kohya"]
+        found = _repository(asked.removeprefix("hf:"), DESCRIBERS)
+        names = [*DESCRIBERS, "wd", "kohya"] if kinds is KINDS else ["hf:owner/repo"]
         if found is None:
             near = did_you_mean(asked.partition("@")[0], names)
             hint = f"Give a folder, owner/repo@revision, or {', '.join(names)}."
-            what = f"--tagger {asked}: neither a tagger nor a folder. {near}"
+            what = f"{option} {asked}: neither a model nor a folder. {near}".rstrip()
             raise RecipeError(what, hint=hint)
-        hint = f"Without a network: --tagger FOLDER, where {found[0]} was unpacked."
+        hint = f"Without a network: {option} FOLDER, where {found[0]} was unpacked."
         needs = ("config.json", "*.safetensors", "*.json", "*.txt")
         folder, source = _fetched(*found, needs, INSTALL_DESCRIBER, hint)
     try:
@@ -84,9 +87,9 @@ def open_describer(asked: str) -> CaptionModel:
         raise SetupError(f"{folder} is no model folder: {error}") from error
     kind = config.get("model_type") if isinstance(config, dict) else None
     weights = sorted(folder.glob("*.safetensors"))
-    if kind not in KINDS or not weights:
-        what = f"holds a {kind} model" if kind not in KINDS else "has no .safetensors weights"
-        raise SetupError(f"{folder} {what}; lorakit describes with {', '.join(KINDS)}.")
+    if kind not in kinds or not weights:
+        what = f"holds a {kind} model" if kind not in kinds else "has no .safetensors weights"
+        raise SetupError(f"{folder} {what}; {option} takes {', '.join(kinds)}.")
     return CaptionModel(weights[0], source, sha256(weights[0]))
 
 
