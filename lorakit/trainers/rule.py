@@ -3,7 +3,7 @@ rules say alike.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -32,9 +32,7 @@ class Case(Options):
 
 @dataclass(frozen=True)
 class Rule:
-    """`wrong` says whether the case breaks it; `key` is the setting to blame. "{key}" and "{value}"
-    in the texts are that setting's.
-    """
+    """`wrong` says whether the case breaks it; `key` is the setting to blame, {value} its value."""
 
     name: str
     key: str
@@ -43,15 +41,13 @@ class Rule:
     hint: str = ""
     families: tuple[str, ...] = ()  # (): every family of its trainer
     severity: Severity = "error"
+    where: Mapping[str, str] = field(default_factory=dict)  # only where other settings say so
 
     def __call__(self, case: Case) -> Iterable[Fault]:
-        if (not self.families or case.family in self.families) and self.wrong(case):
-            value = str(case.value(self.key))
-            what, hint = (
-                text.replace("{key}", self.key).replace("{value}", value)
-                for text in (self.what, self.hint)
-            )
-            yield case.fault(self.key, what, hint, self.name, self.severity)
+        meant = all(case.value(key) == value for key, value in self.where.items())
+        if meant and (not self.families or case.family in self.families) and self.wrong(case):
+            what = self.what.replace("{value}", str(case.value(self.key)))
+            yield case.fault(self.key, what, self.hint, self.name, self.severity)
 
 
 # A rule, or what one table line cannot say: many settings, or a message that depends.
@@ -85,6 +81,14 @@ def apart(name: str, key: str, other: str, **limits: Any) -> Rule:
     """The two do not go together."""
     what = f"cannot be combined with {other}."
     return Rule(name, key, lambda c: c.asks(key) and c.asks(other), what, "Keep one.", **limits)
+
+
+def unset(name: str, key: str, *others: str, **limits: Any) -> Rule:
+    """It has to be said, unless one of the others is on."""
+    silent = "is not set."
+    return Rule(
+        name, key, lambda c: not (c.is_set(key) or any(map(c.flag, others))), silent, **limits
+    )
 
 
 def on_cuda(name: str, key: str, **limits: Any) -> Rule:
@@ -130,7 +134,7 @@ def not_on(
 
 
 def rules_of(table: Iterable[Mapping[str, Any]]) -> Iterator[Rule]:
-    """Of a page that says them as data: kohya/rules/options.toml."""
+    """Of a page that says them as data, such as kohya/rules/options.toml."""
     kinds = {"unet": UNET, "flow": FLOW}
     for one in table:
         limits = {word: one[word] for word in ("severity", "families") if word in one}
@@ -139,7 +143,7 @@ def rules_of(table: Iterable[Mapping[str, Any]]) -> Iterator[Rule]:
         texts = {word: one[word] for word in ("what", "hint") if word in one}
         for key in one["options"]:
             for rule in _forms(one, one["rule"], key, limits):
-                yield replace(rule, **texts)
+                yield replace(rule, **texts, where=one.get("where", {}))
 
 
 def _forms(
@@ -151,5 +155,11 @@ def _forms(
         yield needs(name, key, *one["without"], **limits)
     elif "only_in" in one:
         yield in_precision(name, key, *one["only_in"], **limits)
+    elif "unless" in one:
+        yield unset(name, key, *one["unless"], **limits)
+    elif "never" in one:
+        yield Rule(name, key, lambda c: c.value(key) in one["never"], one["what"], **limits)
+    elif "always" in one:
+        yield Rule(name, key, lambda c: c.value(key) != one["always"], one["what"], **limits)
     else:
         yield (on_cuda if "only_on" in one else unwanted)(name, key, **limits)

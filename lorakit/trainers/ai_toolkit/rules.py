@@ -2,28 +2,23 @@
 it. Names of kohya's that it has no counterpart for are refused by the catalogue.
 """
 
+from lorakit import tomllib
 from lorakit.trainers.ai_toolkit.config_file import OPTIMIZERS, optimizer, warmup
-from lorakit.trainers.rule import Rule
+from lorakit.trainers.rule import Finder, Rule, rules_of
 
 # What lies in the run's output beside the LoRA files: it would be taken for one to go on from.
 BESIDE = ("config.yaml", "optimizer.pt", "samples", "sample", "loss_log.db", "learnable_snr.json")
 SCHEDULES = ("constant", "constant_with_warmup", "cosine", "cosine_with_restarts")
 
 
-RULES = (
+RULES: tuple[Finder, ...] = (
+    *rules_of(tomllib.page(__file__, "options.toml")["rule"]),
     Rule(
         "aitk-name",
         "output_name",
         lambda c: any(name.startswith(c.output_name) for name in BESIDE),
         "{value} is how another file begins that ai-toolkit writes; it would go on from that.",
         "Give the recipe another name; any that no such file begins with.",
-    ),
-    Rule(
-        "aitk-linear",
-        "lr_scheduler",
-        lambda c: c.text("lr_scheduler") == "linear",
-        "rises in ai-toolkit, from a third of the rate; kohya's falls to 0.",
-        'Write lr_scheduler = "cosine", or "constant".',
     ),
     Rule(
         "aitk-scheduler",
@@ -59,13 +54,6 @@ RULES = (
         lambda c: optimizer(c) == "prodigy" and c.number("learning_rate") < 0.1,
         "{value} would silently become 1.0 with this optimiser.",
         "Write learning_rate = 1.0.",
-    ),
-    Rule(
-        "aitk-rate",
-        "learning_rate",
-        lambda c: not c.is_set("learning_rate"),
-        "is not set, and ai-toolkit's own 1e-6 teaches a LoRA nothing.",
-        "Write learning_rate = 1e-4.",
     ),
     Rule(
         "aitk-text-cache",

@@ -1,19 +1,9 @@
 """What musubi-tuner asserts, forbids or silently gets wrong, as far as settings and the machine
-alone decide it.
+alone decide it; options.toml has what is about one option or two.
 """
 
-from lorakit.trainers.rule import (
-    Case,
-    Finder,
-    Rule,
-    apart,
-    needs,
-    not_on,
-    on_cuda,
-    swaps_at_most,
-    unwanted,
-    warning,
-)
+from lorakit import tomllib
+from lorakit.trainers.rule import Case, Finder, Rule, not_on, rules_of, swaps_at_most, warning
 
 ATTENTION = ("sdpa", "flash_attn", "xformers", "flash3", "sage_attn")
 WAN = ("wan21", "wan22")
@@ -34,26 +24,9 @@ def _not_its_range(case: Case) -> bool:
 
 
 RULES: tuple[Finder, ...] = (
-    unwanted(
-        "musubi-sage",
-        "sage_attn",
-        "cannot train: SageAttention has no backward pass.",
-        "Write sdpa = true instead.",
-    ),
-    needs("musubi-fp8", "fp8_scaled", "fp8_base"),
-    needs("musubi-fp8-krea", "fp8_base", "fp8_scaled", families=("krea2",)),
-    apart("musubi-turbo-swap", "turbo_dit", "blocks_to_swap", families=("krea2",)),
-    unwanted(
-        "musubi-vae-type",
-        "vae_dtype",
-        "Qwen-Image's latent cacher stops at it.",
-        "Take it out.",
-        families=("qwen_image",),
-    ),
+    *rules_of(tomllib.page(__file__, "options.toml")["rule"]),
     # One block less than there are, or what the model's own rule leaves.
     swaps_at_most("musubi-swap-too-many", {"qwen_image": 59, "flux_kontext": 35}),
-    on_cuda("musubi-swap-device", "blocks_to_swap"),
-    apart("musubi-offload", "offload_inactive_dit", "blocks_to_swap", families=WAN),
     not_on(
         "musubi-cpu-wan",
         "cpu",
@@ -63,33 +36,11 @@ RULES: tuple[Finder, ...] = (
         severity="warning",
     ),
     Rule(
-        "musubi-optimizer",
-        "optimizer_type",
-        lambda c: not c.text("optimizer_type"),
-        "is not set, and musubi-tuner has no optimiser of its own accord.",
-        'Write optimizer_type = "AdamW8bit", or "AdamW" where bitsandbytes is not installed.',
-    ),
-    Rule(
-        "musubi-rate",
-        "learning_rate",
-        lambda c: not c.is_set("learning_rate"),
-        "is not set, and the script's own 2e-6 teaches a LoRA nothing.",
-        "Write learning_rate = 1e-4.",
-    ),
-    Rule(
         "musubi-attention",
         "sdpa",
         lambda c: not any(map(c.flag, ATTENTION)),
         "no attention is chosen, and the script stops without one.",
         "Write sdpa = true.",
-    ),
-    Rule(
-        "musubi-fp8-text",
-        "fp8_text_encoder",
-        lambda c: c.flag("fp8_text_encoder") and c.text("model_version") == "dev",
-        "is not for dev: its text encoder is Mistral 3.",
-        "Take it out.",
-        families=("flux2",),
     ),
     Rule(
         "musubi-module",
@@ -131,12 +82,5 @@ RULES: tuple[Finder, ...] = (
         lambda c: not c.is_set("network_alpha") and c.rank > 1,
         "is not set: the script's 1 divides the rate by the rank.",
         "Write network_alpha = network_dim.",
-    ),
-    warning(
-        "musubi-fp32-file",
-        "save_precision",
-        lambda c: c.text("save_precision") in {"fp32", "float"},
-        "writes files twice as large as bf16, and no program uses the difference.",
-        'Write save_precision = "bf16".',
     ),
 )

@@ -72,13 +72,6 @@ RULES: tuple[Finder, ...] = (
         "Set deepspeed = true in [launch], or remove it.",
     ),
     warning(
-        "tracker-network",
-        "log_with",
-        lambda c: c.value("log_with") in {"wandb", "all"},
-        "{value} sends the run's settings and losses to a server.",
-        'log_with = "tensorboard" stays on this machine.',
-    ),
-    warning(
         "last-n-steps",
         "save_last_n_steps",
         files_not_steps,

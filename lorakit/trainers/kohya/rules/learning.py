@@ -226,13 +226,6 @@ RULES: tuple[Finder, ...] = (
         "piecewise_constant needs step_rules.",
         """Set lr_scheduler_args = ["step_rules='1:500,0.1'"].""",
     ),
-    Rule(
-        "plateau",
-        "lr_scheduler",
-        lambda c: scheduler(c) == "reduce_lr_on_plateau",
-        "cannot work here: the script never passes it the loss.",
-        'Set lr_scheduler = "cosine".',
-    ),
     warning(
         "schedule-free",
         "lr_scheduler",

@@ -2,7 +2,7 @@
 v-prediction, noise, the options of the flow-matching families.
 """
 
-from lorakit.trainers.rule import FLOW, UNET, Case, Finder, Rule, not_on, swaps_at_most, warning
+from lorakit.trainers.rule import UNET, Case, Finder, Rule, not_on, swaps_at_most, warning
 
 ATTENTION = ("mem_eff_attn", "xformers", "sdpa")  # the scripts' order of preference
 SHIFTED = ("sigma", "shift")  # timestep_sampling that reads discrete_flow_shift
@@ -42,14 +42,6 @@ RULES: tuple[Finder, ...] = (
         "SDXL's own VAE gives NaN in fp16, and the script trains on it silently.",
         "Set no_half_vae = true, or name the fp16-safe VAE as vae in [model].",
         families=("sdxl",),
-    ),
-    warning(
-        "fp16-flow",
-        "mixed_precision",
-        lambda c: c.precision == "fp16",
-        "this family is made for bf16; fp16 overflows easily.",
-        'Set mixed_precision = "bf16".',
-        families=FLOW,
     ),
     # Both keep two double and two single blocks in place.
     swaps_at_most("swap-too-many", {"flux": 35, "hunyuan_image": 37}),
@@ -114,27 +106,11 @@ RULES: tuple[Finder, ...] = (
         families=("flux",),
     ),
     warning(
-        "chroma-guidance",
-        "guidance_scale",
-        lambda c: chroma(c) and c.number("guidance_scale") != 0,
-        "{value}: Chroma is trained without guidance.",
-        "Set guidance_scale = 0.0.",
-        families=("flux",),
-    ),
-    warning(
         "flux-guidance",
         "guidance_scale",
         lambda c: not chroma(c) and c.number("guidance_scale") != 1.0,
         "{value}: FLUX.1-dev LoRAs are trained at 1.0; the script's default of 3.5 blurs them.",
         "Set guidance_scale = 1.0.",
-        families=("flux",),
-    ),
-    warning(
-        "flux-prediction",
-        "model_prediction_type",
-        lambda c: c.value("model_prediction_type") != "raw",
-        "{value}: FLUX predicts the velocity as it is.",
-        'Set model_prediction_type = "raw".',
         families=("flux",),
     ),
     warning(

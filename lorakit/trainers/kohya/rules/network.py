@@ -13,7 +13,7 @@ from lorakit.families import run_by
 from lorakit.recipe.options import Options
 from lorakit.trainers.kohya.locate import HOME
 from lorakit.trainers.optimisers import pace_faults
-from lorakit.trainers.rule import UNET, Case, Finder, Rule, warning
+from lorakit.trainers.rule import UNET, Case, Finder, Rule
 from lorakit.trainers.signatures import Environment, import_fault, unasked
 
 # What each module of sd-scripts is made for; one that is not named here may fit any family.
@@ -130,20 +130,6 @@ def foreign_network(case: Case) -> Iterator[Fault]:
 
 
 RULES: tuple[Finder, ...] = (
-    warning(
-        "rank-unset",
-        "network_dim",
-        lambda c: not c.is_set("network_dim") and not c.flag("dim_from_weights"),
-        "unset: the script would take 4.",
-        "Set network_dim, e.g. 16.",
-    ),
-    warning(
-        "alpha-unset",
-        "network_alpha",
-        lambda c: not c.is_set("network_alpha") and not c.flag("dim_from_weights"),
-        "unset: the script's 1 makes a weak LoRA at any larger rank.",
-        "Set network_alpha to network_dim or half of it.",
-    ),
     Rule(
         "split-rank-dropout",
         "network_args",
