@@ -49,6 +49,7 @@ def test_every_bit_is_that_of_transformers(settings: dict[str, Any], dtype: str)
     assert float(mine.rate(group, state)) == float(rate)
 
 
+@pytest.mark.slow
 def test_a_state_taken_out_and_put_back_changes_nothing() -> None:
     plain, _ = trained(Adafactor, torch.float32, {})
     resumed, _ = trained(Adafactor, torch.float32, {}, again=True)

@@ -100,6 +100,7 @@ def test_every_optimiser_resumes_exactly(
     assert whole.digest() != whole.digest("-step00000002")
 
 
+@pytest.mark.slow
 def test_saving_sampling_and_validating_do_not_change_what_is_learned(
     train: Callable[..., Any], tmp_path: Path
 ) -> None:

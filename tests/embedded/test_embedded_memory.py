@@ -101,6 +101,7 @@ def test_as_few_blocks_are_recomputed_as_the_memory_asks_for_and_that_is_remembe
     assert outcome.metadata()["ss_gradient_checkpointing"] == "auto"
 
 
+@pytest.mark.slow
 def test_a_run_that_runs_out_of_memory_recomputes_more_and_ends_alike(
     train: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -174,6 +174,7 @@ def test_a_recording_that_fails_is_said_and_the_run_goes_on_alike(
     assert outcome.digest() == usual.digest()
 
 
+@pytest.mark.slow
 def test_a_step_that_is_read_late_is_told_under_its_own_number(
     train: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -108,6 +108,7 @@ def test_a_base_in_eight_bits_trains_close_to_the_wide_one(
     assert "needs mixed_precision" in train(family, fp8_base=True).said
 
 
+@pytest.mark.slow
 def test_network_weights_are_where_the_training_starts(
     train: Callable[..., Any], plain: Callable[..., Any]
 ) -> None:

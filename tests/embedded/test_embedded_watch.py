@@ -36,6 +36,7 @@ def cached_files(kind: str) -> set[Path]:
     return set((cache_dir() / "embedded" / kind).rglob("*.safetensors"))
 
 
+@pytest.mark.slow
 def test_a_cache_on_disk_gives_the_same_bytes_and_an_edited_picture_gets_new_latents(
     train: Callable[..., Any], plain: Callable[..., Any], tmp_path: Path
 ) -> None:
@@ -223,6 +224,7 @@ def test_the_watch_counts_validations_without_gain() -> None:
     assert not Watch(patience=None).after(1.0, 1).after(2.0, 2).should_stop
 
 
+@pytest.mark.slow
 def test_the_average_is_saved_and_the_training_weights_go_on(train: Callable[..., Any]) -> None:
     plain = train(save_state_on_train_end=True)
     averaged = train(save_state_on_train_end=True, ema_decay=0.9, save_every_n_steps=4)

@@ -658,8 +658,13 @@ def test_schedule_free_optimisers_may_warm_up() -> None:
     ],
 )
 def test_what_the_embedded_trainer_finds_out_late_is_said_before_too(
-    settings: dict[str, Any],
+    settings: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    for name in ("__init__", "optim/__init__", "optim/lr_scheduler"):  # a small torch to be asked
+        file = tmp_path / "torch" / f"{name}.py"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch()
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     train = {
         key: Setting(value, "recipe")
         for key, value in {"learning_rate": 1e-4, "network_dim": 4, **settings}.items()
