@@ -87,7 +87,7 @@ def inquire(
         worn = [(Path(told["lora"]), cell.strength) for told, cell in cells]
         words = [one.caption for one in unseen or train]
         plain = [job["prompt"] for job in jobs]
-        viewing = view(source, worn, (record.trigger, words, plain))
+        viewing = view(source, worn, record.trigger, words, plain)
         viewing["trained"] = [str(one.file) for one in kept]
         viewing["until"] = budget_s and time.time() + budget_s
     return Inquiry(run_dir, known, order, passes, bool(others), viewing, pace)

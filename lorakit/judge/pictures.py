@@ -118,10 +118,11 @@ def _unseen(
 def view(
     source: Source,
     cells: Sequence[tuple[Path, float]],
-    words: tuple[str, Sequence[str], Sequence[str]],
+    trigger: str,
+    captions: Sequence[str],
+    others: Sequence[str],
 ) -> dict[str, Any]:
-    """As a sheet has them; `words` are the trigger, captions, and prompts without the trigger."""
-    trigger, captions, others = words
+    """As a sheet has them; captions fill up where the recipe has few prompts with the trigger."""
     known = {one.prompt: one for one in source.rows}
     own = [one for one in known if one not in without(trigger, list(known))]
     asked = [one for one in dict.fromkeys([*own, *captions]) if one][:ASKED] or [trigger]

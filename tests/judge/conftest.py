@@ -17,7 +17,7 @@ import json, math, sys
 from pathlib import Path
 order = json.loads(Path(sys.argv[3]).read_text())
 gains = json.loads(Path({gains!r}).read_text())
-if "columns" in order:  # pictures of one colour; a LoRA moves it
+if "columns" in order:  # pictures of one colour; a LoRA moves it, or says which
     from PIL import Image
     for column in order["columns"][: gains.get("columns", 99)]:
         moved = [(gains["moves"][Path(lora).stem], by) for lora, by in column["loras"]]
@@ -25,8 +25,10 @@ if "columns" in order:  # pictures of one colour; a LoRA moves it
             asked = "maya" in job["prompt"]
             colour = [30 + 40 * (job["seed"] % 3), 200, 200 if asked else 100]
             for (own, other), by in moved:
-                colour = own if isinstance(own, list) and asked else colour
-                colour[1] -= round(by * (own if asked else other)) if not isinstance(own, list) else 0
+                if not isinstance(own, list):
+                    colour[1] -= round(by * (own if asked else other))
+                elif asked:
+                    colour = own
             if not Path(job["file"]).exists():
                 Image.new("RGB", (64, 64), tuple(colour)).save(job["file"])
     sys.exit()

@@ -50,9 +50,9 @@ def direction(answer: Any) -> torch.Tensor:
 
 
 def compare(order: Mapping[str, Any]) -> None:
-    """Of each column what every model measures."""
     found = [means(key, place, order) for key, place in order["models"].items()]
-    rows = [dict(zip(order["models"], row, strict=True)) for row in zip(*found, strict=True)]
+    rounded = [[round(one, 4) for one in column] for column in zip(*found, strict=True)]
+    rows = [dict(zip(order["models"], row, strict=True)) for row in rounded]
     write_atomic(Path(order["out"]), json.dumps(rows))
 
 
