@@ -92,7 +92,7 @@ def run(args: Arguments) -> None:
 
 
 def _show(judged: Judged) -> None:
-    from lorakit.judge.score import FEWEST
+    from lorakit.judge.score import FEWEST, seen_table
 
     heads = ("checkpoint", "strength", "verdict", "held-out loss", "behind the lowest", "drift")
     table(heads, [_row(cell) for cell in judged.cells], right=("strength", "drift"))
@@ -110,7 +110,7 @@ def _show(judged: Judged) -> None:
         print_text(f"Shortlist: {found}. {judged.reason}")
     if judged.base:
         print_text("What drawn pictures say; 1 is as far as two seeds of the base are apart:")
-        table(*judged.seen)
+        table(*seen_table(judged))
     for note in judged.notes:
         print_text(note)
     if judged.unmeasured:

@@ -130,6 +130,19 @@ def _shown(value: float) -> float:
     return round(value, 5)
 
 
+def seen_table(found: Judged) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Heads and rows: what pictures say of the base and of the cells drawn."""
+    heads = tuple(found.base or ())
+    cells = [("base", "", found.base)]
+    cells += [(one.label, f"{one.strength:g}", one.seen) for one in found.cells]
+    rows = [
+        (label, by, *(f"{seen[key]:g}" if key in seen else "" for key in heads))
+        for label, by, seen in cells
+        if seen
+    ]
+    return ("checkpoint", "strength", *heads), rows
+
+
 def name(cell: JudgedCell | Cell) -> str:
     return f"{cell.label} at {cell.strength:g}"
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from lorakit.judge.score import seen_table
 from lorakit.proof.lock import DECISIVE
 from lorakit.report.advice import Advice
 from lorakit.report.curves import Line, charts
@@ -101,7 +102,7 @@ def judged(found: Judged) -> str:
     said = "".join(f"<p>{escape(text)}</p>" for text in (found.reason, *found.notes) if text)
     body = table(columns, rows, numbers=("strength", *columns[3:]))
     words = f"Logarithms of ratios to the base's, of {found.held_out} held-out pictures."
-    heads, seen = found.seen
+    heads, seen = seen_table(found)
     if seen:
         cells = [tuple(map(escape, row)) for row in seen]
         words += " In drawn pictures, 1 is as far as two seeds of the base are apart."

@@ -190,19 +190,6 @@ class Judged(Part):
         return tuple(cell for cell in self.cells if cell.verdict == "listed")
 
     @property
-    def seen(self) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-        """A table's heads and rows: what pictures say of the base and of the cells drawn."""
-        heads = tuple(self.base or ())
-        cells = [("base", "", self.base)]
-        cells += [(one.label, f"{one.strength:g}", one.seen) for one in self.cells]
-        rows = [
-            (name, by, *(f"{seen[key]:g}" if key in seen else "" for key in heads))
-            for name, by, seen in cells
-            if seen
-        ]
-        return ("checkpoint", "strength", *heads), rows
-
-    @property
     def winner(self) -> JudgedCell | None:
         """Only where every other measured cell is told apart from it."""
         alone = len(self.listed) == 1 and len(self.cells) > 1 and not self.unmeasured

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from tokenizers import Tokenizer
+from tokenizers.models import BPE
 from torch import Tensor, nn
 
 from lorakit import data
@@ -81,16 +82,11 @@ def _clip_table(folder: Path | None) -> tuple[dict[str, int], list[tuple[str, st
         return data.clip_vocabulary(), list(data.clip_merges())
     try:
         if (folder / "vocab.json").is_file():
-            vocabulary: dict[str, int] = json.loads((folder / "vocab.json").read_text("utf-8"))
-            lines = (folder / "merges.txt").read_text("utf-8").splitlines()
-            used = [line for line in lines if line.strip() and not line.startswith("#version")]
-            pairs: list[Any] = [line.split() for line in used]
-        else:
-            model = json.loads((folder / "tokenizer.json").read_text("utf-8"))["model"]
-            vocabulary = model["vocab"]
-            pairs = [pair.split() if isinstance(pair, str) else pair for pair in model["merges"]]
-        return vocabulary, [(left, right) for left, right in pairs]
-    except (OSError, ValueError, KeyError) as error:
+            return BPE.read_file(str(folder / "vocab.json"), str(folder / "merges.txt"))
+        model = json.loads((folder / "tokenizer.json").read_text("utf-8"))["model"]
+        pairs = [pair.split() if isinstance(pair, str) else pair for pair in model["merges"]]
+        return model["vocab"], [(left, right) for left, right in pairs]
+    except Exception as error:
         raise SetupError(f"{folder}: not a CLIP tokenizer ({error}).") from error
 
 
