@@ -34,8 +34,14 @@ def alive(people: list[psutil.Process]) -> list[psutil.Process]:
     return [one for one in people if one.is_running() and one.status() != psutil.STATUS_ZOMBIE]
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGHUP])
-@pytest.mark.parametrize("command", ["add", "prepare", "rank"])
+@pytest.mark.parametrize(
+    ("command", "number"),
+    [
+        ("add", signal.SIGKILL),
+        *(("prepare", one) for one in (signal.SIGKILL, signal.SIGTERM, signal.SIGHUP)),
+        ("rank", signal.SIGKILL),
+    ],
+)
 def test_no_worker_outlives_its_command(
     command: str, number: signal.Signals, photos: Path, tmp_path: Path
 ) -> None:
