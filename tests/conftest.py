@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from drawings import photo
+from hypothesis import settings
 from plans_by_hand import make_plan, project
 
 from lorakit import config
@@ -22,6 +23,8 @@ if (
     signal.signal(signal.SIGINT, signal.default_int_handler)
 if "PYTEST_XDIST_WORKER" in os.environ:  # as many workers as cores: more threads only wait
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+settings.register_profile("unhurried", deadline=None)  # on a busy machine any example may be slow
+settings.load_profile("unhurried")
 __all__ = ["make_plan", "photo", "project"]  # fixtures for every room
 REAL_CONFIG = {
     key: config.user_setting(key) for key in config.KEYS

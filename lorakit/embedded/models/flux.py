@@ -68,9 +68,7 @@ def joint_attention(
 
 
 def rotate(x: Tensor, rotation: Tensor) -> Tensor:
-    """Neighbouring pairs of features turned by the angles of their place, in float32: as complex
-    numbers that is one product, and the same bytes.
-    """
+    """Neighbouring pairs of features as complex numbers, turned by one product in float32."""
     pairs = torch.view_as_complex(x.float().unflatten(-1, (-1, 2)))
     return torch.view_as_real(pairs * rotation).flatten(-2).to(x.dtype)
 
