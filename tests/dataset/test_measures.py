@@ -117,6 +117,7 @@ def test_the_slices_find_what_a_plain_comparison_finds() -> None:
 
 def test_equal_hashes_are_paired_with_the_first_alone() -> None:
     assert near_pairs([7, 0, 0, 0]) == [(0, 1, 3), (1, 2, 0), (1, 3, 0)]
+    assert near_pairs([]) == []
 
 
 def test_the_lines_that_are_looked_at_speak_for_all(picture: Image.Image) -> None:
