@@ -58,7 +58,7 @@ test-real-slow: setup ## the same at full length: FLUX, parity, resumed runs, tw
 
 test-browser: setup ## pages in headless Chromium, where one is installed
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[browser]'
-	$(BIN)/python -m pytest -m 'browser' -rs
+	$(BIN)/python -m pytest -n 2 -m 'browser' -rs
 
 check: setup ## ruff, mypy and the quick tests
 	$(BIN)/ruff check lorakit tools tests
