@@ -117,7 +117,7 @@ def near_pairs(hashes: Sequence[int], *, within: int = 5) -> list[tuple[int, int
 
 
 def _near(values: Hashes, group: Places, within: int) -> Iterator[tuple[tuple[int, int], int]]:
-    rows = 1 + 50_000 // max(1, len(group))  # against all others at once, and no more memory than that
+    rows = 1 + 50_000 // max(1, len(group))  # no more memory than that
     for start in range(0, len(group) - 1, rows):
         differing = values[group[start : start + rows], None] ^ values[group]
         bits = np.unpackbits(differing.view(np.uint8).reshape(*differing.shape, 8), axis=2)
