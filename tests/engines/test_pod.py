@@ -326,7 +326,12 @@ def test_a_sweep_is_trained_there_with_its_pictures_pushed_once_and_each_run_com
     said = said_by(on, capsys)
     assert "needs no connection" in said and said.count(" kB to ") + said.count(" B to ") == 2
     assert len([one for one in pod.project.glob(".lorakit/sent/*") if one.is_dir()]) == 2
-    wait(lambda: [read_record(one).state for one in run_dirs(pod.project)] == ["done"] * 2, 240)
+    records = pod.project / "runs"  # a folder is there a moment before its record
+
+    def states() -> list[str]:
+        return [read_record(one.parent).state for one in sorted(records.glob("*/*/record.json"))]
+
+    wait(lambda: states() == ["done"] * 2, 240)
     capsys.readouterr()
     main(on)
     said_by(["remote", pod.name, "fetch", "seeds-01"], capsys)
