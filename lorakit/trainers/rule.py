@@ -85,9 +85,9 @@ def apart(name: str, key: str, other: str, **limits: Any) -> Rule:
 
 def unset(name: str, key: str, *others: str, **limits: Any) -> Rule:
     """It has to be said, unless one of the others is on."""
-    silent = "is not set."
+    what = "is not set."
     return Rule(
-        name, key, lambda c: not (c.is_set(key) or any(map(c.flag, others))), silent, **limits
+        name, key, lambda c: not (c.is_set(key) or any(map(c.flag, others))), what, **limits
     )
 
 

@@ -86,7 +86,7 @@ def _clip_table(folder: Path | None) -> tuple[dict[str, int], list[tuple[str, st
         model = json.loads((folder / "tokenizer.json").read_text("utf-8"))["model"]
         pairs = [pair.split() if isinstance(pair, str) else pair for pair in model["merges"]]
         return model["vocab"], [(left, right) for left, right in pairs]
-    except Exception as error:
+    except Exception as error:  # the library raises nothing narrower
         raise SetupError(f"{folder}: not a CLIP tokenizer ({error}).") from error
 
 
