@@ -10,6 +10,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from pace import until
 
 from lorakit.processes import LINUX, MARK, Identity, members, start_time
 
@@ -36,8 +37,7 @@ def test_a_zombie_has_ended_and_is_no_member() -> None:
         identity = Identity.of(child.pid, "zombie")
         assert [one.pid for one in members(identity)] == [child.pid]
         child.kill()
-        while identity.alive:  # until wait() it stays in the table, as a zombie
-            time.sleep(0.01)
+        until(lambda: not identity.alive)  # before wait() it stays in the table, as a zombie
         assert start_time(child.pid) is None and members(identity) == []
 
 
@@ -73,7 +73,6 @@ def test_a_child_that_ends_with_its_parent_does_so_however_the_parent_ends(tmp_p
         pid = int(running.stdout.readline())
         time.sleep(1)
         running.kill()
-    until = time.monotonic() + 20
-    while psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
-        assert time.monotonic() < until
-        time.sleep(0.1)
+    until(
+        lambda: not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    )

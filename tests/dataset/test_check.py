@@ -4,8 +4,6 @@ import json
 import os
 import random
 import shutil
-import sys
-import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,6 +12,7 @@ from typing import Any
 
 import pytest
 from drawings import drawing
+from pace import calls
 from PIL import Image, ImageCms, ImageDraw
 
 from lorakit.cli.main import main
@@ -329,21 +328,20 @@ def test_every_rule_is_raised_somewhere_under_its_own_name() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(sys.gettrace() is not None, reason="a tracer makes it slow")
-def test_a_thousand_unchanged_images_are_checked_in_under_a_second(
+def test_an_unchanged_image_costs_a_check_few_function_calls(
     tmp_path: Path, photo: Photo, capsys: pytest.CaptureFixture[str]
 ) -> None:
     rng = random.Random(1)
     data = [photo(tmp_path / f"{n}.jpg", (320, 240), seed=n).read_bytes() for n in range(10)]
-    for index in range(1000):
+    for index in range(60):
         path = tmp_path / f"data/10_qb_fox/{index:04}.jpg"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data[index % 10] + bytes(rng.randrange(256) for _ in range(9)))
         path.with_suffix(".txt").write_text(f"qb_fox, {CAPTIONS[index % 11]}, number {index}")
     main(["dataset", "check", str(tmp_path / "data")])
-    start = time.process_time()
-    main(["dataset", "check", str(tmp_path / "data")])
-    assert time.process_time() - start < 1
+    assert (
+        calls(lambda: main(["dataset", "check", str(tmp_path / "data")])) / 60 < 2_000
+    )  # 1,280 today
 
 
 @pytest.mark.slow

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from drawings import drawing
+from pace import until
 from PIL import Image
 
 pytestmark = pytest.mark.slow
@@ -161,9 +162,7 @@ def test_ctrl_c_at_any_moment_says_one_word_and_leaves_no_half_file(
             stderr=subprocess.PIPE,
             text=True,
         )
-        until = time.monotonic() + 20
-        while time.monotonic() < until and not _workers(child.pid):
-            time.sleep(0.01)
+        until(lambda: _workers(child.pid) or child.poll() is not None)  # noqa: B023 (called at once)
         time.sleep(0.16 * turn)  # from the first breath of its workers on
         os.killpg(child.pid, signal.SIGINT)
         said = child.communicate(timeout=60)[1].strip()

@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import io
 import random
-import time
 
 import numpy as np
+import pace
 import pytest
 from PIL import Image, ImageDraw, ImageFilter
 
@@ -84,18 +84,17 @@ def test_a_copy_made_smaller_is_a_near_duplicate_and_another_picture_is_not(
     ]
 
 
-def test_all_near_pairs_of_ten_thousand_are_found_in_two_seconds() -> None:
+def test_all_near_pairs_of_five_thousand_are_found_in_a_second() -> None:
     generator = random.Random(3)
-    hashes = [generator.getrandbits(64) for _ in range(9_990)]
+    hashes = [generator.getrandbits(64) for _ in range(4_990)]
     twins = {
         i * 7: hashes[i * 7] ^ (1 << generator.randrange(64)) ^ (1 << generator.randrange(64))
         for i in range(10)
     }
     hashes += twins.values()
-    started = time.process_time()  # of this process: other work on the machine does not count
-    pairs = near_pairs(hashes, within=5)
-    assert time.process_time() - started < 2
-    assert {(place, 9_990 + i) for i, place in enumerate(twins)} <= {(i, j) for i, j, _ in pairs}
+    with pace.within(1):
+        pairs = near_pairs(hashes, within=5)
+    assert {(place, 4_990 + i) for i, place in enumerate(twins)} <= {(i, j) for i, j, _ in pairs}
 
 
 def test_the_slices_find_what_a_plain_comparison_finds() -> None:

@@ -18,6 +18,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import pace
 import psutil
 import pytest
 from PIL import Image, ImageDraw
@@ -83,7 +84,7 @@ def call(
     if host:
         request.add_header("Host", host)
     try:
-        with urllib.request.urlopen(request, timeout=5) as answer:
+        with urllib.request.urlopen(request, timeout=pace.PATIENCE_S) as answer:
             return answer.status, answer.read()
     except urllib.error.HTTPError as error:
         return error.code, error.read()
@@ -199,19 +200,18 @@ def test_a_browser_that_goes_away_leaves_the_terminal_quiet(
 
 @pytest.mark.parametrize("length", ["-1", "many", "9999999"])
 def test_a_length_that_cannot_be_is_refused(server: Server, length: str) -> None:
-    with socket.create_connection(("127.0.0.1", server.server_port), timeout=5) as link:
+    with socket.create_connection(
+        ("127.0.0.1", server.server_port), timeout=pace.PATIENCE_S
+    ) as link:
         link.sendall(
             f"POST /mark/0 HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Token: {server.token}\r\nContent-Length: {length}\r\n\r\n".encode()
         )
         assert link.recv(20).startswith(b"HTTP/1.1 413")
 
 
-def until(page: Any, expression: str, seconds: float = 8) -> None:
+def until(page: Any, expression: str) -> None:
     """Polls from outside: the page's own content policy forbids evaluating strings inside it, and stays on."""
-    deadline = time.monotonic() + seconds
-    while not page.evaluate(expression):
-        assert time.monotonic() < deadline, expression
-        time.sleep(0.02)
+    pace.until(lambda: page.evaluate(expression), expression)
 
 
 def serving(root: Path, out: Path) -> tuple[subprocess.Popen[bytes], str]:
@@ -220,10 +220,7 @@ def serving(root: Path, out: Path) -> tuple[subprocess.Popen[bytes], str]:
             [sys.executable, "-m", "lorakit", "dataset", "review", str(root), "--no-browser"],
             stdout=file,
         )
-    deadline = time.monotonic() + 10
-    while not out.read_text().endswith("\n"):
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    pace.until(lambda: out.read_text().endswith("\n"))
     return process, out.read_text().strip()
 
 
@@ -273,18 +270,17 @@ def test_a_mark_waits_for_a_dataset_that_is_busy_and_is_kept_until_then(tmp_path
         page = browser.new_page()
         page.goto(url)
         until(page, "document.querySelector('#image').naturalWidth > 0")
-        while not (root / ".lorakit/.owner.json").exists():
-            time.sleep(0.02)
+        pace.until((root / ".lorakit/.owner.json").exists)
         page.keyboard.press("f")
         words = "mark not saved yet: waiting for lorakit dataset prepare"
-        until(page, f"document.querySelector('#saved').textContent.startsWith('{words}')", 15)
+        until(page, f"document.querySelector('#saved').textContent.startsWith('{words}')")
         assert not marks.exists()
         page.goto(url)  # as somebody does who sees this
         until(page, "document.querySelector('#tally').textContent == '0 accepted, 1 flagged'")
         let_go.touch()
-        until(page, "localStorage.length == 0", 15)
+        until(page, "localStorage.length == 0")
     process.send_signal(signal.SIGINT)
-    assert (process.wait(timeout=10), busy.wait(timeout=10)) == (0, 0)
+    assert (process.wait(pace.PATIENCE_S), busy.wait(pace.PATIENCE_S)) == (0, 0)
     assert list(json.loads(marks.read_text()).values()) == ["flagged"]
 
 
@@ -321,18 +317,17 @@ def test_a_thousand_images_by_keyboard_in_a_real_browser_and_lorakit_killed_in_b
         process, url = serving(root, tmp_path / "2")
         page.goto(url)  # the same port, so the same browser storage
         until(page, "document.querySelector('#where').textContent != ''")
-        deadline = time.monotonic() + 30
-        while (folder / "0002.txt").read_text() != "maya, picture 2 KEPT\n":
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+        pace.until(lambda: (folder / "0002.txt").read_text() == "maya, picture 2 KEPT\n")
     process.send_signal(signal.SIGINT)
-    assert process.wait(timeout=10) == 0
-    assert first_picture_s < 1.0  # of the processor: the first picture waits for no other
+    assert process.wait(pace.PATIENCE_S) == 0
+    assert first_picture_s < pace.slowness()  # of the processor: it waits for no other picture
 
 
 def test_a_request_that_never_ends_is_cut_off(server: Server) -> None:
     server.request_s = 0.3
-    with socket.create_connection(("127.0.0.1", server.server_port), timeout=5) as slow:
+    with socket.create_connection(
+        ("127.0.0.1", server.server_port), timeout=pace.PATIENCE_S
+    ) as slow:
         began = time.monotonic()
         with suppress(ConnectionError):
             while time.monotonic() - began < 60:  # a byte now and then keeps no thread
@@ -344,10 +339,10 @@ def test_a_request_that_never_ends_is_cut_off(server: Server) -> None:
 
 def test_at_most_32_are_served_at_once_and_the_33rd_is_told_so(server: Server) -> None:
     place = ("127.0.0.1", server.server_port)
-    held = [socket.create_connection(place, timeout=5) for _ in range(32)]
+    held = [socket.create_connection(place, timeout=pace.PATIENCE_S) for _ in range(32)]
     try:
         time.sleep(0.3)
-        with socket.create_connection(place, timeout=5) as late:
+        with socket.create_connection(place, timeout=pace.PATIENCE_S) as late:
             assert late.recv(99).startswith(b"HTTP/1.1 503")
         assert threading.active_count() < 45
     finally:
@@ -481,14 +476,11 @@ def test_by_touch_pictures_are_flagged_dropped_and_their_captions_replaced(tmp_p
         page.fill("#old", "picture")
         page.fill("#new", "portrait")
         page.tap("#swap")
-        deadline = time.monotonic() + 10
-        while (folder / "0003.txt").read_text() != "maya, portrait 3\n":
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+        pace.until(lambda: (folder / "0003.txt").read_text() == "maya, portrait 3\n")
         assert (folder / "0002.txt").read_text() == "maya, picture 2\n"
         browser.close()
     process.send_signal(signal.SIGINT)
-    assert process.wait(timeout=10) == 0
+    assert process.wait(pace.PATIENCE_S) == 0
 
 
 @pytest.fixture
@@ -583,11 +575,8 @@ def test_copies_are_named_with_the_picture_that_they_resemble(prepared: Path) ->
 
 def boxed(root: Path) -> tuple[float, ...]:
     """The first picture's box, once it is there."""
-    deadline = time.monotonic() + 8
-    while not (crops := read_remembered(root).crops):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    return crops["originals/maya/0.png"]
+    pace.until(lambda: read_remembered(root).crops)
+    return read_remembered(root).crops["originals/maya/0.png"]
 
 
 @pytest.mark.browser
@@ -622,7 +611,7 @@ def test_a_crop_box_is_drawn_by_keyboard(prepared: Path, tmp_path: Path, width: 
         page.screenshot(path=str(tmp_path / f"twins-{width}.png"))
     assert boxed(prepared) == pytest.approx((0.02, 0, 0.92, 1))
     process.send_signal(signal.SIGINT)
-    assert process.wait(timeout=10) == 0
+    assert process.wait(pace.PATIENCE_S) == 0
 
 
 @pytest.mark.browser
@@ -667,15 +656,12 @@ def test_a_crop_box_is_drawn_moved_and_taken_away_by_touch(
         drag((0.35, 0.9), (0.35, 5))  # no further than the edge
         page.click("#keep")
         until(page, "document.querySelector('#keep').hidden")
-        deadline = time.monotonic() + 8
-        while boxed(prepared)[3] < 1:
-            assert time.monotonic() < deadline
+        pace.until(lambda: boxed(prepared)[3] == 1)
         assert boxed(prepared) == pytest.approx((0.2, 0.85, 0.5, 1), abs=0.02)
         until(page, "document.querySelector('#keep').hidden")
         page.click("#cut")
         until(page, "!document.querySelector('#keep').hidden")
         page.click("#whole")
-        while read_remembered(prepared).crops:
-            assert time.monotonic() < deadline + 8
+        pace.until(lambda: not read_remembered(prepared).crops)
     process.send_signal(signal.SIGINT)
-    assert process.wait(timeout=10) == 0
+    assert process.wait(pace.PATIENCE_S) == 0

@@ -9,14 +9,14 @@ import signal
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 import pytest
 from engine_runs import left_run
+from pace import until
 
 from lorakit.cli.main import main
 from lorakit.engines.pod import Pod
@@ -103,23 +103,16 @@ def pod(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Machine]:
     )
     machine = Machine(home, port, server)
     machine.lorakit(f'#!/bin/sh\nexec {sys.executable} -m lorakit "$@"\n')
-    until = time.monotonic() + 20
-    while time.monotonic() < until:
-        with socket.socket() as door:
-            if door.connect_ex(("127.0.0.1", port)) == 0:
-                break
-        time.sleep(0.05)
+    until(lambda: answers(port))
     yield machine
     machine.cut()
     server.terminate()
     server.wait()
 
 
-def wait(what: Callable[[], object], seconds: float = 60) -> None:
-    until = time.monotonic() + seconds
-    while not what():
-        assert time.monotonic() < until
-        time.sleep(0.1)
+def answers(port: int) -> bool:
+    with socket.socket() as door:
+        return door.connect_ex(("127.0.0.1", port)) == 0
 
 
 @pytest.mark.parametrize(
@@ -292,7 +285,7 @@ def test_a_training_outlives_its_connection_and_comes_home_proven(
     first = subprocess.Popen(
         [*words, "train", "recipes/demo.toml"], stderr=subprocess.PIPE, text=True
     )
-    wait(lambda: list(pod.project.glob("runs/demo/*/progress.jsonl")))
+    until(lambda: list(pod.project.glob("runs/demo/*/progress.jsonl")))
     pod.cut()
     told = first.communicate(timeout=60)[1]
     assert first.returncode == 1 and "is not connected.\nWhat trains there goes on" in told
@@ -331,7 +324,7 @@ def test_a_sweep_is_trained_there_with_its_pictures_pushed_once_and_each_run_com
     def states() -> list[str]:
         return [read_record(one.parent).state for one in sorted(records.glob("*/*/record.json"))]
 
-    wait(lambda: states() == ["done"] * 2, 240)
+    until(lambda: states() == ["done"] * 2, 240)
     capsys.readouterr()
     main(on)
     said_by(["remote", pod.name, "fetch", "seeds-01"], capsys)
@@ -396,7 +389,7 @@ def test_a_fetch_that_was_cut_goes_on_where_it_was(
     words = [sys.executable, "-m", "lorakit", "remote", pod.name, "fetch", "maya"]
     first = subprocess.Popen(words, stderr=subprocess.PIPE, text=True)
     (folder := tmp_path / ".lorakit" / "fetch").mkdir(parents=True)
-    wait(lambda: sum(one.stat().st_size for one in folder.iterdir()) > 150_000)
+    until(lambda: sum(one.stat().st_size for one in folder.iterdir()) > 150_000)
     pod.cut()
     assert "Do it again" in first.communicate(timeout=60)[1]
     (part,) = folder.iterdir()

@@ -6,11 +6,11 @@ import json
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 from engine_runs import left_run
+from pace import until
 
 from lorakit import tomllib
 from lorakit.cli.main import main
@@ -132,10 +132,7 @@ def test_a_search_of_toy_trainings_is_cut_off_and_goes_on_to_its_last_point(toy:
     assert main(["sweep", "ball", "--name", "rates", *words]) == 0
     folder = toy / "sweeps" / "rates"
     first = subprocess.Popen([sys.executable, "-m", "lorakit", "sweep", "run", "rates"])
-    until = time.monotonic() + 120
-    while not list(toy.glob("runs/rates-02/*/progress.jsonl")):
-        assert time.monotonic() < until
-        time.sleep(0.1)
+    until(lambda: list(toy.glob("runs/rates-02/*/progress.jsonl")), seconds=200)
     first.send_signal(signal.SIGINT)
     first.wait(60)
     assert main(["sweep", "run", "rates"]) == 0

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import time
 from pathlib import Path
 
 import pytest
 from engine_runs import MakeSweep, left_run
+from pace import calls
 
 from lorakit import tomllib
 from lorakit.cli.main import main
@@ -296,7 +296,7 @@ def test_two_people_who_submit_the_same_sweep_queue_each_point_once(tmp_path: Pa
     assert queue.add(tmp_path, recipe, once=True).number == 2
 
 
-def test_a_table_over_a_thousand_records_takes_less_than_a_second(
+def test_a_record_costs_a_sweeps_table_few_function_calls(
     make_sweep: MakeSweep, maya: Path
 ) -> None:
     seeds = ",".join(map(str, range(4)))
@@ -305,10 +305,7 @@ def test_a_table_over_a_thousand_records_takes_less_than_a_second(
     settings = {"train": {f"key_{n}": {"value": n, "source": "preset sd15"} for n in range(60)}}
     for point in sweep.points:
         left_run(root, point.name, settings=settings)
-    started = time.process_time()
-    for _ in range(50):
-        results_of(root, sweep)
-    assert (time.process_time() - started) / 200 * 1000 < 3  # about 0.4 s when nobody else works
+    assert calls(lambda: results_of(root, sweep)) / 4 < 2_000  # 1,200 today
 
 
 def test_recipes_that_cannot_be_read_are_refused_by_name(maya: Path) -> None:

@@ -11,6 +11,7 @@ import zlib
 from contextlib import suppress
 from pathlib import Path
 
+import pace
 import psutil
 import pytest
 from PIL import Image
@@ -34,12 +35,11 @@ BUDGET_KB = 1_000_000
 def test_a_jpeg_without_an_end_costs_no_second(tmp_path: Path, data: bytes) -> None:
     path = tmp_path / "a.jpg"
     path.write_bytes(data)
-    began = time.process_time()
-    with pytest.raises(RefusedError):
-        read_header(path)
-    with pytest.raises(RefusedError), opened(path):
-        pass
-    assert time.process_time() - began < 1
+    with pace.within(1):
+        with pytest.raises(RefusedError):
+            read_header(path)
+        with pytest.raises(RefusedError), opened(path):
+            pass
 
 
 def test_some_fill_bytes_are_as_good_as_ever(tmp_path: Path) -> None:

@@ -6,13 +6,12 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import psutil
 import pytest
 from drawings import drawing
+from pace import PATIENCE_S, until
 
 
 @pytest.fixture(scope="module")
@@ -21,13 +20,6 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for index in range(60):
         base.crop((index, 0, 1300 + index, 1200)).save(folder / f"{index:02}.jpg")
     return folder
-
-
-def until(true: Callable[[], object], seconds: float = 20) -> None:
-    end = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.02)
 
 
 def alive(people: list[psutil.Process]) -> list[psutil.Process]:
@@ -59,5 +51,5 @@ def test_no_worker_outlives_its_command(
     until(lambda: len(parent.children(recursive=True)) >= 2)  # resource tracker and a worker
     people = parent.children(recursive=True)
     os.kill(child.pid, number)
-    child.wait(20)
-    until(lambda: not alive(people), 10)
+    child.wait(PATIENCE_S)
+    until(lambda: not alive(people))

@@ -9,11 +9,11 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 from drawn_images import draw
+from pace import until
 from without_lorakit import numbers_of
 
 from lorakit.catalogue.ai_toolkit import OF_LORAKIT, PLACES, SCRIPT, read_ai_toolkit
@@ -332,9 +332,4 @@ def test_interrupted_it_exits_with_0_and_has_been_stopped(toy: Path) -> None:
 
 
 def until_saved(root: Path, runs: int = 1) -> None:
-    end = time.monotonic() + 240
-    while time.monotonic() < end:
-        if len(list(root.glob("runs/fox/*/output/optimizer.pt"))) == runs:
-            return
-        time.sleep(0.2)
-    raise AssertionError("it saved nothing in 4 minutes")
+    until(lambda: len(list(root.glob("runs/fox/*/output/optimizer.pt"))) == runs, seconds=240)

@@ -18,6 +18,7 @@ from types import MappingProxyType
 from typing import Any
 
 import pytest
+from pace import PATIENCE_S, until
 
 from lorakit.events import Event
 from lorakit.plan.model import Plan
@@ -56,18 +57,11 @@ sys.exit(7)
 LORAKIT = "import pickle, sys; from lorakit.run.train import train; print(train(pickle.load(open(sys.argv[1], 'rb'))).state)"
 
 
-def until(true: Callable[[], Any], seconds: float = 10) -> None:
-    end = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.02)
-
-
 @pytest.fixture
 def start(tmp_path: Path) -> Callable[..., subprocess.Popen[str]]:
     """A lorakit of its own, as in another terminal."""
 
-    def started(plan: Plan, wait_s: float = 10) -> subprocess.Popen[str]:
+    def started(plan: Plan) -> subprocess.Popen[str]:
         copyreg.pickle(MappingProxyType, lambda mapping: (MappingProxyType, (dict(mapping),)))
         (tmp_path / "plan.pickle").write_bytes(pickle.dumps(plan))
         process = subprocess.Popen(
@@ -76,7 +70,7 @@ def start(tmp_path: Path) -> Callable[..., subprocess.Popen[str]]:
             text=True,
             start_new_session=True,
         )
-        until(lambda: last_progress(plan.run_dir).step, wait_s)
+        until(lambda: last_progress(plan.run_dir).step)
         return process
 
     return started
@@ -153,7 +147,7 @@ def test_the_trainer_killed_under_a_launcher(make_plan: Any, start: Any) -> None
     )
     lorakit = start(plan)
     os.kill(int((plan.run_dir / "output" / "trainer.pid").read_text()), signal.SIGKILL)
-    assert lorakit.communicate(timeout=20)[0].strip() == "failed"
+    assert lorakit.communicate(timeout=PATIENCE_S)[0].strip() == "failed"
     assert read_record(plan.run_dir).outcome.signal == signal.SIGKILL
 
 
@@ -211,10 +205,10 @@ def test_the_real_accelerate_killed_leaves_nobody(make_plan: Any, start: Any) ->
             *base.argv[1:],
         ]
     )
-    lorakit = start(plan, wait_s=60)
+    lorakit = start(plan)
     assert len(members(leader(plan))) == 2
     os.kill(leader(plan).pid, signal.SIGKILL)
-    assert lorakit.communicate(timeout=20)[0].strip() == "failed"
+    assert lorakit.communicate(timeout=PATIENCE_S)[0].strip() == "failed"
     assert members(leader(plan)) == []
     assert "left the trainer running" in read_record(plan.run_dir).outcome.reason
 
@@ -234,7 +228,7 @@ def test_the_launcher_killed_leaves_nobody(make_plan: Any, start: Any) -> None:
     )
     lorakit = start(plan)
     os.kill(leader(plan).pid, signal.SIGKILL)
-    assert lorakit.communicate(timeout=20)[0].strip() == "failed"
+    assert lorakit.communicate(timeout=PATIENCE_S)[0].strip() == "failed"
     assert members(leader(plan)) == []
     assert "left the trainer running" in read_record(plan.run_dir).outcome.reason
 
@@ -246,7 +240,7 @@ def test_a_signal_to_a_lorakit_of_its_own_leaves_no_process(
     plan = make_plan(steps=400, pause=0.05)
     lorakit = start(plan)
     lorakit.send_signal(number)
-    assert lorakit.communicate(timeout=20)[0].strip() == "interrupted"
+    assert lorakit.communicate(timeout=PATIENCE_S)[0].strip() == "interrupted"
     assert members(leader(plan)) == []
 
 
@@ -289,7 +283,7 @@ def test_sleep_of_the_whole_machine_changes_nothing(make_plan: Any, start: Any) 
     assert info(plan.run_dir).state == "running"
     lorakit.send_signal(signal.SIGCONT)
     os.kill(pid, signal.SIGCONT)
-    assert lorakit.communicate(timeout=30)[0].strip() == "done"
+    assert lorakit.communicate(timeout=PATIENCE_S)[0].strip() == "done"
 
 
 def test_a_stop_reaches_a_sleeping_trainer_too(make_plan: Any, start: Any) -> None:
@@ -299,14 +293,14 @@ def test_a_stop_reaches_a_sleeping_trainer_too(make_plan: Any, start: Any) -> No
     lorakit.send_signal(signal.SIGTERM)
     time.sleep(0.5)
     lorakit.send_signal(signal.SIGTERM)
-    assert lorakit.communicate(timeout=20)[0].strip() == "interrupted"
+    assert lorakit.communicate(timeout=PATIENCE_S)[0].strip() == "interrupted"
 
 
 def test_two_trainings_of_one_recipe_at_once_do_not_meet(make_plan: Any, start: Any) -> None:
     first, second = make_plan(steps=30, pause=0.05), make_plan(steps=10, run="20260101-120000-2")
     lorakit = start(first)
     assert train(second).state == "done"
-    assert lorakit.communicate(timeout=30)[0].strip() == "done"
+    assert lorakit.communicate(timeout=PATIENCE_S)[0].strip() == "done"
 
 
 @pytest.mark.usefixtures("quick")

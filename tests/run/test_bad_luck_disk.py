@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pace import bytes_read
 
 from lorakit.cli.main import main
 from lorakit.events import Event
@@ -181,7 +182,7 @@ def test_a_clock_set_back_by_a_day_in_the_middle_of_a_run(
 
 
 @pytest.mark.slow
-def test_a_log_of_200_megabytes_costs_no_memory_and_every_command_stays_quick(
+def test_a_log_of_100_megabytes_costs_no_memory_and_every_command_stays_quick(
     make_plan: Any,
     project: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -192,13 +193,12 @@ def test_a_log_of_200_megabytes_costs_no_memory_and_every_command_stays_quick(
     plan = make_plan("floods.py", steps=4)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     assert train(plan).state == "done"
-    assert (plan.run_dir / "log.txt").stat().st_size > 200_000_000
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000  # kilobytes
+    assert (plan.run_dir / "log.txt").stat().st_size > 100_000_000
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 60_000  # kilobytes
     monkeypatch.chdir(project)
-    began = time.process_time()
     for command in (["log"], ["explain"], ["runs"], ["watch", "--once"]):
-        assert main(command) == 0
-    assert time.process_time() - began < 2
+        read = bytes_read(lambda: main(command))  # noqa: B023 (called at once)
+        assert read < 9_000_000, command
     assert (
         capsys.readouterr().out.count("caching latents") < 10
     )  # a bar is shown as it was last drawn

@@ -17,6 +17,7 @@ from types import MappingProxyType
 from typing import Any
 
 import pytest
+from pace import until
 
 from lorakit.cli.main import main
 from lorakit.errors import LorakitError
@@ -42,13 +43,6 @@ while not Path(sys.argv[1]).exists():
     time.sleep(0.001)
 sys.exit(main(sys.argv[2:]))
 """
-
-
-def until(true: Callable[[], Any], seconds: float = 20) -> None:
-    end = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.02)
 
 
 class AtOnce:

@@ -8,7 +8,6 @@ import pickle
 import signal
 import sys
 import threading
-import time
 from dataclasses import replace
 from pathlib import Path
 from subprocess import Popen
@@ -16,6 +15,7 @@ from typing import Any
 
 import pytest
 import three_commands
+from pace import until
 from plans_by_hand import FAKES, MakePlan
 
 from lorakit.cli.main import main
@@ -222,8 +222,7 @@ def test_lorakit_killed_in_the_first_command_leaves_a_run_that_is_adopted(
     words = (str(tmp_path / "plan.pickle"), str(FAKES.parent), str(FAKES / LEADS))
     lorakit = Popen([sys.executable, "-c", TRAIN, *words])
     log = plan.run_dir / "log.txt"
-    while not log.is_file() or b"1it" not in log.read_bytes():
-        time.sleep(0.02)
+    until(lambda: log.is_file() and b"1it" in log.read_bytes())
     lorakit.kill()
     lorakit.wait()
     assert live_state(read_record(plan.run_dir)) == "unattended"

@@ -8,11 +8,11 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+from pace import until
 
 from lorakit.cli.main import main
 from lorakit.errors import LorakitError, SetupError
@@ -254,18 +254,13 @@ def test_a_run_whose_lorakit_died_is_dead_as_a_whole_and_can_go_on(
         os.setsid()
         train_stages(made)
         os._exit(0)
-    deadline = time.monotonic() + 20
-    while not last_progress(run_dir).step if run_dir.is_dir() else True:
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    until(lambda: last_progress(run_dir).step if run_dir.is_dir() else 0)
     supervisor, trainer = (read_record(run_dir).supervisor.pid, read_record(run_dir).process.pid)
     os.kill(supervisor, signal.SIGKILL)
     os.waitpid(supervisor, 0)
     assert info(run_dir).state == "unattended"
     os.killpg(trainer, signal.SIGKILL)
-    while info(run_dir).state == "unattended":
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    until(lambda: info(run_dir).state != "unattended")
     assert info(run_dir).state == "dead"
     close_dead_run(run_dir)
     outcome = Outcome(run_dir, read_record(run_dir))
@@ -284,10 +279,8 @@ def test_where_lorakit_died_in_a_stage_everybody_names_the_next_command(
         os.setsid()
         train_stages(made)
         os._exit(0)
-    run_dir, deadline = project / "runs/fox/20260101-120000", time.monotonic() + 20
-    while not last_progress(run_dir).step if run_dir.is_dir() else True:
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    run_dir = project / "runs/fox/20260101-120000"
+    until(lambda: last_progress(run_dir).step if run_dir.is_dir() else 0)
     supervisor = read_record(run_dir).supervisor.pid
     os.kill(supervisor, signal.SIGKILL)
     os.waitpid(supervisor, 0)

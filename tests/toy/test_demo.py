@@ -8,10 +8,10 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
+from pace import until
 
 ROOT = Path(__file__).resolve().parents[2]
 BASE = ROOT / "recipes" / "demo" / "base"
@@ -48,9 +48,7 @@ def test_ctrl_c_lets_the_training_save_and_says_no_more_than_that(tmp_path: Path
         text=True,
         start_new_session=True,
     )
-    until = time.monotonic() + 300
-    while time.monotonic() < until and not list(tmp_path.glob("runs/demo/*/progress.jsonl")):
-        time.sleep(0.1)
+    until(lambda: list(tmp_path.glob("runs/demo/*/progress.jsonl")), seconds=300)
     os.killpg(demo.pid, signal.SIGINT)
     told = demo.communicate(timeout=200)[1]
     assert demo.returncode == 130

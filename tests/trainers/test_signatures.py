@@ -145,7 +145,7 @@ def test_an_environment_that_does_not_answer_in_time_is_a_note(
     monkeypatch.setattr(signatures, "TIMEOUT_S", 1.0)
     began = time.monotonic()
     found = judge("sd15", optimizer_type="slow.Opt")
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 60  # it was not waited for to its end
     assert list(found) == ["unasked"]
     assert found["unasked"].startswith("note")
 

@@ -6,10 +6,10 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
+from pace import PATIENCE_S, until
 
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "tools"))
@@ -68,10 +68,9 @@ def test_ctrl_c_ends_it_in_two_lines(tmp_path: Path) -> None:
         start_new_session=True,
         env={**os.environ, "PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}"},
     )
-    while not (tmp_path / "started").exists():
-        time.sleep(0.02)
+    until((tmp_path / "started").exists)
     os.killpg(child.pid, signal.SIGINT)
-    _, output = child.communicate(timeout=20)
+    _, output = child.communicate(timeout=PATIENCE_S)
     assert child.returncode == 130
     assert "Run it again" in output
     assert "Traceback" not in output
