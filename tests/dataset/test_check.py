@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import os
 import random
 import shutil
 from collections import Counter
@@ -346,6 +345,8 @@ def test_an_unchanged_image_costs_a_check_few_function_calls(
 
 @pytest.mark.slow
 def test_the_pool_outlives_a_worker_that_is_killed(tmp_path: Path) -> None:
+    from dies_on_four import die_on_four
+
     from lorakit.pictures.pool import WorkerDied, spread
 
     items = [tmp_path / str(n) for n in range(26)]
@@ -354,12 +355,6 @@ def test_the_pool_outlives_a_worker_that_is_killed(tmp_path: Path) -> None:
         "4"
     }
     assert sum(result == "fine" for result in results.values()) == 25
-
-
-def die_on_four(path: Path) -> str:
-    if path.name == "4":
-        os._exit(9)
-    return "fine"
 
 
 def test_many_small_files_are_handed_over_in_batches_and_each_gets_its_own_answer() -> None:

@@ -18,7 +18,7 @@ from pace import until
 from PIL import Image
 
 pytestmark = pytest.mark.slow
-KILLS = 6  # that found it running, of at most 20 tries; `make attack` has more
+KILLS = 4  # that found it running, of at most 20 tries; `make attack` has more
 
 
 def tree(folder: Path) -> dict[str, str]:
@@ -83,7 +83,7 @@ def test_add_survives_kills(photos: Path, tmp_path: Path) -> None:
     if folder.exists():
         assert_all_decode(folder)
     whole(words)
-    assert kills >= 5
+    assert kills >= 3
     assert tree(photos) == source
     assert tree(folder) == source
     assert not list(tmp_path.rglob(".adding.*"))
@@ -133,7 +133,7 @@ def test_prepare_survives_kills(photos: Path, tmp_path: Path) -> None:
         if kills == KILLS:
             break
     whole(words)
-    assert kills >= 5
+    assert kills >= 3
     assert tree(root / "originals") == originals
     assert tree(root / "5_qb_fox") == tree(probe / "5_qb_fox")
     assert not list(root.rglob("*.tmp"))

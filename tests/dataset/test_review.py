@@ -604,7 +604,7 @@ def test_a_crop_box_is_drawn_by_keyboard(prepared: Path, tmp_path: Path, width: 
         page.keyboard.press("Escape")
         page.keyboard.press("ArrowRight")  # the page's again
         until(page, "document.querySelector('#where').textContent == '2 of 3'")
-        until(page, "document.querySelector('#twin img').naturalWidth > 0", 15)
+        until(page, "document.querySelector('#twin img').naturalWidth > 0")
         left, right = (page.locator(one).bounding_box() for one in ("#image", "#twin img"))
         assert right["x"] >= left["x"] + left["width"]  # side by side
         assert right["x"] + right["width"] <= width
@@ -656,7 +656,7 @@ def test_a_crop_box_is_drawn_moved_and_taken_away_by_touch(
         drag((0.35, 0.9), (0.35, 5))  # no further than the edge
         page.click("#keep")
         until(page, "document.querySelector('#keep').hidden")
-        pace.until(lambda: boxed(prepared)[3] == 1)
+        pace.until(lambda: boxed(prepared)[3] >= 1)
         assert boxed(prepared) == pytest.approx((0.2, 0.85, 0.5, 1), abs=0.02)
         until(page, "document.querySelector('#keep').hidden")
         page.click("#cut")

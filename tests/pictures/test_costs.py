@@ -163,7 +163,7 @@ WORST = """
 import sys
 from lorakit.pictures import pool
 from lorakit.cli.main import main
-pool.worker_count = lambda: 8
+pool.worker_count, pool.IN_THIS_PROCESS = lambda: 8, 0
 sys.exit(main(sys.argv[1:]))
 """
 WORST_TREE = 3_500_000_000  # bytes of eight workers and their parent together
@@ -180,10 +180,10 @@ def test_eight_workers_with_nothing_but_the_largest_stay_within_the_bound(
 ) -> None:
     """Of the kinds that are just taken alone, just taken side by side, and just refused."""
     home = tmp_path / "ds" / ("originals/zwx" if words[0] == "prepare" else "5_zwx")
-    for number in range(8):
+    for number in range(4):  # with the four photos one for each worker
         png_of(home / f"side by side {number}.png", 6_300, 5_000, lines=5_000)
         huge_jpeg(home / f"photo {number}.jpg", 6_300, 5_000, progressive=False)
-    for number in range(3):
+    for number in range(2):
         png_of(home / f"alone {number}.png", 7_900, 8_000, lines=8_000)
         huge_jpeg(home / f"large photo {number}.jpg", 20_000, 12_000, progressive=False)
     huge_jpeg(home / "all of it.jpg", 23_000, 22_000, progressive=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -58,14 +59,28 @@ def test_ctrl_c_lets_the_training_save_and_says_no_more_than_that(tmp_path: Path
     assert list(record.parent.glob("output/*-state"))
 
 
+def shorten(recipe: Path) -> None:
+    """Three epochs instead of fourteen, and one picture on the way: enough to learn it."""
+    text = recipe.read_text(encoding="utf-8")
+    text, whole = re.subn(r"(?m)^max_train_epochs  = 14$", "max_train_epochs = 3", text)
+    text, often = re.subn(r"(?m)^((?:save_)?every_n_epochs) = 7$", r"\1 = 3", text)
+    text, many = re.subn(r"(?ms)^(prompts = \[\n[^\n]+\n).*?^\]", r"\1]", text)
+    assert (whole, often, many) == (1, 2, 1)
+    recipe.write_text(text, encoding="utf-8")
+
+
 @pytest.mark.slow
-def test_the_demo_teaches_the_character_and_forgets_nothing(tmp_path: Path) -> None:
+@pytest.mark.parametrize("short", [True, pytest.param(False, marks=pytest.mark.long)])
+def test_the_demo_teaches_the_character_and_forgets_nothing(tmp_path: Path, short: bool) -> None:
+    project(tmp_path)
+    if short:
+        shorten(tmp_path / "recipes" / "demo.toml")
     done = subprocess.run(
         [
             sys.executable,
             str(ROOT / "tools" / "demo.py"),
             "--project",
-            str(project(tmp_path)),
+            str(tmp_path),
             "--json",
             str(tmp_path / "scores.json"),
         ],
