@@ -4,6 +4,8 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 RUN    := $(BIN)/lorakit
 RECIPE ?= recipes/demo.toml
+# one more than there are cores: many a test waits for a program that it started
+WORKERS = $(shell $(BIN)/python -c 'import os; print((os.cpu_count() or 1) + 1)')
 export PYTHONUTF8 = 1
 
 .DEFAULT_GOAL := help
@@ -42,7 +44,7 @@ train: setup ## train one recipe: make train RECIPE=recipes/maya.toml
 	@$(RUN) train $(RECIPE)
 
 test: setup ## the quick tests
-	$(BIN)/python -m pytest -n auto --dist worksteal
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
 test-slow: setup ## real training at toy size, kill loops, two processes
 	$(BIN)/python -m pytest -n auto --dist worksteal -m 'slow and not long and not real and not browser and not gpu'
@@ -56,15 +58,18 @@ test-real: setup ## against the real sd-scripts, where one is configured
 test-real-slow: setup ## the same at full length: FLUX, parity, resumed runs, two processes
 	$(BIN)/python -m pytest -m 'real and slow and not gpu' -rs
 
-test-browser: setup ## pages in headless Chromium, where one is installed
+$(VENV)/.browser: $(VENV)/.ready
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[browser]'
+	@touch $@
+
+test-browser: $(VENV)/.browser ## pages in headless Chromium, where one is installed
 	$(BIN)/python -m pytest -n 2 -m 'browser' -rs
 
 check: setup ## ruff, mypy and the quick tests
 	$(BIN)/ruff check lorakit tools tests
 	$(BIN)/ruff format --check lorakit tools tests
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -n auto --dist worksteal
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
 fix: setup ## let ruff fix and format what it can
 	$(BIN)/ruff check --fix lorakit tools tests

@@ -208,11 +208,11 @@ def test_whatever_is_killed_leaves_intact_files_and_ends_where_the_unkilled_run_
 
     wanted = int(os.environ.get("KILLS", "6"))
     steps = 10 * wanted
-    out = tmp_path / "out"
+    (out := tmp_path / "out").mkdir()  # the first kill may come before the first file
     chance = random.Random(5)
     kills = 0
     for _ in range(wanted + 1):
-        states = sorted(out.glob("fox-step*-state")) if out.exists() else []
+        states = sorted(out.glob("fox-step*-state"))
         script = start(out, max_train_steps=steps, **({"resume": states[-1]} if states else {}))
         if kills < wanted:
             if not states or int(states[-1].name[8:16]) < steps:
