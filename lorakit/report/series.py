@@ -13,7 +13,7 @@ from lorakit.runs.find import progress_rows
 from lorakit.runs.folder import EVENTS, LOG
 from lorakit.runs.record import Record, ResumedPart, moment, read_record
 from lorakit.trainers.progress import Reader
-from lorakit.trainers.table import TRAINERS
+from lorakit.trainers.table import TRAINERS, trainer
 
 Point = tuple[int, float]
 Points = Sequence[Point]  # sorted by step, finite numbers only
@@ -38,18 +38,19 @@ def read_numbers(run_dir: Path, record: Record) -> Numbers:
     rows, scalars = list(progress_rows(run_dir)), _launches(run_dir, record)
     loss = _clean((row["step"], row.get("loss")) for row in rows)
     lost = len(rows) - len(loss) if loss else 0
-    trainer = TRAINERS.get(record.trainer.name)
-    if trainer and trainer.PRINTS_MEAN_LOSS:
+    name = record.trainer.name
+    known = trainer(name) if name in TRAINERS else None
+    if known and known.PRINTS_MEAN_LOSS:
         loss = _exact(scalars.get("loss/current", ()), loss)
     validation = _clean(scalars.get(_VALIDATION, ()))
-    if trainer:
+    if known:
         validation = (
-            _validation(run_dir / EVENTS, trainer.event_reader(), b'"validation"') or validation
+            _validation(run_dir / EVENTS, known.event_reader(), b'"validation"') or validation
         )
         if not validation and any(
             one.startswith("validat") for one in record.settings.get("train", ())
         ):
-            validation = _validation(run_dir / LOG, trainer.log_reader(), b"steps:")
+            validation = _validation(run_dir / LOG, known.log_reader(), b"steps:")
     return Numbers(loss, _rates(rows, scalars), validation, lost)
 
 
