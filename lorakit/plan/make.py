@@ -12,8 +12,7 @@ from lorakit.machine import Machine, this_machine
 from lorakit.plan import argv
 from lorakit.plan.complete import completed
 from lorakit.plan.data_checks import data_faults
-from lorakit.plan.estimate import estimate
-from lorakit.plan.fit import verdict
+from lorakit.plan.estimate import estimate, verdict
 from lorakit.plan.model import Plan
 from lorakit.plan.run_checks import noted, package_faults, run_faults, tokenizer_faults
 from lorakit.plan.steps import count_steps

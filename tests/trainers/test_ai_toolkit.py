@@ -29,8 +29,7 @@ from lorakit.runs.find import progress_rows
 from lorakit.runs.outcome import Outcome
 from lorakit.runs.record import read_record
 from lorakit.trainers.ai_toolkit.config_file import replaced, yaml_text
-from lorakit.trainers.ai_toolkit.lines import AiToolkitText
-from lorakit.trainers.ai_toolkit.trainer import AVERAGED
+from lorakit.trainers.ai_toolkit.trainer import AVERAGED, AiToolkitText
 from lorakit.trainers.base import Trainer
 from lorakit.trainers.continuation import ANEW
 

@@ -18,7 +18,7 @@ from lorakit.cli.terminal.arguments import Arguments, Parser
 from lorakit.cli.terminal.dataset_target import Target, read_target, writing
 from lorakit.cli.terminal.next_step import next_for_dataset, say_next
 from lorakit.cli.terminal.screen import counting
-from lorakit.dataset.build.arrangement import SubsetPlan, folder_for, subset_folders
+from lorakit.dataset.build.manifest import SubsetPlan, folder_for, subset_folders
 from lorakit.dataset.build.originals import MIN_SIDE, ORIGINALS, AddOutcome, add, subset_to_fill
 from lorakit.dataset.build.sources import IMG, AlbumPart, parts_of
 from lorakit.dataset.facts import looks_like_image

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
 
-from lorakit.dataset.build.arrangement import SubsetPlan, arrange, read_arrangement
+from lorakit.dataset.build.manifest import SubsetPlan, arrange, read_arrangement
 from lorakit.dataset.build.sources import Candidate, gather
 from lorakit.dataset.check.looks import look
 from lorakit.dataset.check.model import Look

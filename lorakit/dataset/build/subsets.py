@@ -8,15 +8,16 @@ from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from lorakit.dataset.build.arrangement import (
+from lorakit.dataset.build.manifest import (
+    FOLDER,
     Arrangement,
+    Manifest,
     SubsetPlan,
     arrange,
     arrangement_of,
     read_arrangement,
     subset_folders,
 )
-from lorakit.dataset.build.manifest import FOLDER, Manifest
 from lorakit.dataset.build.originals import ORIGINALS
 from lorakit.dataset.captions.edit import Change
 from lorakit.dataset.facts import SubsetFacts, is_image_name
