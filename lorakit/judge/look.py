@@ -48,7 +48,7 @@ def look(
     """Draw what is missing of the base and the shortlist (without a ranking, of every cell that is
     not broken), and add what the pictures say.
     """
-    wanted = [one for one in found.cells if one.verdict in {LISTED, UNRANKED}]
+    wanted = [one for one in found.cells if one.seen or one.verdict in {LISTED, UNRANKED}]
     keys = {BASE, *((one.checkpoint, one.strength) for one in wanted)}
     columns = [one for one in inquiry.viewing["columns"] if key_of(one) in keys]
     order = {**inquiry.viewing, "columns": columns}
@@ -141,5 +141,7 @@ def _with_models(
         for one in found.cells
     ]
     said = [f"{key}: {MEANING[key]}, by {model}." for key, model in models.items()]
-    base, notes = {**(found.base or {}), **facts[BASE]}, (*found.notes, *said)
+    earlier = tuple(f"{key}: {MEANING[key]}" for key in models)
+    others = (note for note in found.notes if not note.startswith(earlier))
+    base, notes = {**(found.base or {}), **facts[BASE]}, (*others, *said)
     return replace(found, cells=tuple(cells), base=base, notes=notes)

@@ -79,6 +79,7 @@ def test_a_later_judgement_keeps_what_pictures_say_of_cells_that_are_unchanged(
     assert main(again) == 0
     after = read_record(judged_run).judged
     assert (after.base, after.cells, after.notes) == (before.base, before.cells, before.notes)
+    assert main([*again, "--checkpoints", "final"]) == 0
     assert judge(judged_run, python) == 0  # a second look adds to what the model has said
     assert read_record(judged_run).judged.base == before.base
     lora = judged_run / "output" / "maya.safetensors"
