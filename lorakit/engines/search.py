@@ -13,7 +13,7 @@ from lorakit.engines.halving import loss_at
 from lorakit.engines.points import RANGE, Said, Varied, read_variations
 from lorakit.errors import RecipeError, SetupError
 from lorakit.files import into_place, write_atomic
-from lorakit.owner import own
+from lorakit.processes import own
 from lorakit.proof.lock import lock_path
 from lorakit.recipe.layers import read_value
 

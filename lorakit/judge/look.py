@@ -105,8 +105,8 @@ def _with_pictures(found: Judged, order: Order) -> Judged:
             count = counted(int(one.seen["copies"]), "picture")
             file = copied[one.checkpoint, one.strength]
             notes.append(f"{name(one)} draws {count} {COPIES}: {file}.")
-    base = {**(found.base or {}), **facts[BASE]}
-    return replace(found, cells=tuple(cells), base=base, notes=tuple(dict.fromkeys(notes)))
+    seen = {**(found.base or {}), **facts[BASE]}
+    return replace(found, cells=tuple(cells), base=seen, notes=tuple(dict.fromkeys(notes)))
 
 
 def _small(files: Sequence[Path | str]) -> Pixels:

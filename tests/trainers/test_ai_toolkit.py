@@ -21,7 +21,7 @@ from lorakit.events import Event
 from lorakit.plan.make import make_plan, make_plans
 from lorakit.plan.model import Plan
 from lorakit.recipe.resolve import resolve
-from lorakit.run.resume.next_command import newest_state
+from lorakit.run.resume.resume import newest_state
 from lorakit.run.resume.stages import resume_run
 from lorakit.run.train import train
 from lorakit.run.watch.supervise import STOP_REQUEST
@@ -30,8 +30,7 @@ from lorakit.runs.outcome import Outcome
 from lorakit.runs.record import read_record
 from lorakit.trainers.ai_toolkit.config_file import replaced, yaml_text
 from lorakit.trainers.ai_toolkit.trainer import AVERAGED, AiToolkitText
-from lorakit.trainers.base import Trainer
-from lorakit.trainers.continuation import ANEW
+from lorakit.trainers.base import ANEW, Trainer
 
 FAKE = Path(__file__).parents[1] / "fakes" / "ai_toolkit_run.py"
 PRESETS = {"flux-aitk": "flux", "qwen-image-aitk": "qwen_image", "wan22-aitk": "wan22"}

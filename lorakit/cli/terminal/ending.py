@@ -5,7 +5,7 @@ from pathlib import Path
 from lorakit.cli.terminal.next_step import next_for_run, say_next
 from lorakit.cli.terminal.screen import screen
 from lorakit.errors import counted
-from lorakit.run.resume.next_command import next_command
+from lorakit.run.resume.resume import next_command
 from lorakit.run.resume.stages import resume_run
 from lorakit.runs.find import run_name
 from lorakit.runs.outcome import Outcome, failure

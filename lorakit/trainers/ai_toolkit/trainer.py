@@ -16,9 +16,8 @@ from lorakit.logfile import text_of
 from lorakit.recipe.model import Resolved
 from lorakit.recipe.options import Options
 from lorakit.trainers.ai_toolkit import config_file, rules
-from lorakit.trainers.base import Command, Start, Work
+from lorakit.trainers.base import ANEW, Command, Continuation, Paused, Start, Work
 from lorakit.trainers.checkout import CheckoutTrainer, Home
-from lorakit.trainers.continuation import ANEW, Continuation, Paused
 from lorakit.trainers.progress import Reader
 from lorakit.trainers.tokenizers import is_cached
 from lorakit.weights.safetensors import steps_of
