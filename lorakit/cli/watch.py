@@ -16,8 +16,7 @@ from pathlib import Path
 from textwrap import wrap
 
 from lorakit.cli.terminal.arguments import Arguments, Parser
-from lorakit.cli.terminal.ending import say_outcome
-from lorakit.cli.terminal.screen import screen
+from lorakit.cli.terminal.screen import say_outcome, screen
 from lorakit.errors import LorakitError
 from lorakit.machine import gpu_memory
 from lorakit.processes import members

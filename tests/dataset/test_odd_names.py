@@ -18,8 +18,7 @@ from lorakit.dataset.build.jobs import jobs_of
 from lorakit.dataset.build.manifest import SubsetPlan
 from lorakit.dataset.build.originals import add
 from lorakit.dataset.build.prepare import prepare
-from lorakit.dataset.captions.edit import Change
-from lorakit.dataset.captions.history import History
+from lorakit.dataset.captions.edit import Change, History
 from lorakit.dataset.choose.rank import rank, with_scores, write_rankings
 
 Photo = Callable[..., Path]

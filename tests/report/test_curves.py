@@ -14,7 +14,7 @@ from hypothesis import strategies as some
 
 from lorakit.report.advice import advise
 from lorakit.report.curves import Line, charts, ticks
-from lorakit.report.pictures import spread
+from lorakit.report.gallery import spread
 from lorakit.report.series import Numbers, read_numbers, read_scalars, smoothed, thinned
 from lorakit.runs.record import Record
 
