@@ -17,14 +17,15 @@ from lorakit import json_text
 from lorakit.dataset.captions.read import caption_leftovers, find_caption
 from lorakit.dataset.facts import (
     DatasetFacts,
+    FolderName,
     ImageFacts,
     Stated,
     SubsetFacts,
     is_film_name,
     is_image_name,
     looks_like_image,
+    parse_folder,
 )
-from lorakit.dataset.folder_names import FolderName, parse_folder
 from lorakit.dataset.left_out import (
     Notes,
     folders_of,

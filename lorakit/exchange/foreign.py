@@ -12,7 +12,7 @@ from typing import Any
 from lorakit import json_text, tomllib
 from lorakit.catalogue.ai_toolkit import PLACES
 from lorakit.catalogue.options import sections
-from lorakit.dataset.folder_names import parse_folder
+from lorakit.dataset.facts import parse_folder
 from lorakit.exchange.command import (
     Said,
     Theirs,

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lorakit import json_text, tomllib
-from lorakit.dataset.folder_names import parse_folder
+from lorakit.dataset.facts import parse_folder
 from lorakit.errors import refused
 from lorakit.exchange import command
 from lorakit.exchange.command import NOT_NAMED, Said, Theirs, folder_of_images, options_of

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from lorakit import json_text
-from lorakit.dataset.folder_names import format_folder, parse_folder
+from lorakit.dataset.facts import format_folder, parse_folder
 from lorakit.files import sha256, write_atomic
 from lorakit.journal import Journal
 from lorakit.memo import stamp_of

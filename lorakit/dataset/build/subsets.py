@@ -20,8 +20,7 @@ from lorakit.dataset.build.manifest import (
 )
 from lorakit.dataset.build.originals import ORIGINALS
 from lorakit.dataset.captions.edit import Change
-from lorakit.dataset.facts import SubsetFacts, is_image_name
-from lorakit.dataset.folder_names import format_folder
+from lorakit.dataset.facts import SubsetFacts, format_folder, is_image_name
 from lorakit.dataset.rules import shown
 from lorakit.dataset.split import balanced, solve
 from lorakit.errors import Fault, RecipeError, counted, did_you_mean
