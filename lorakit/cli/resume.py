@@ -11,7 +11,7 @@ train.
 """
 
 from lorakit.cli.terminal.arguments import Arguments, Parser
-from lorakit.cli.terminal.screen import resumed
+from lorakit.cli.terminal.ending import resumed
 from lorakit.runs.find import find_run
 
 

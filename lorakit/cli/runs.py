@@ -48,7 +48,7 @@ def run(args: Arguments) -> None:
 def _following(row: RunInfo) -> str:
     if row.state in {"broken", "done"}:
         return ""
-    from lorakit.run.resume.resume import next_command
+    from lorakit.run.resume.next_command import next_command
 
     return next_command(row.run_dir, read_record(row.run_dir))
 

@@ -21,9 +21,10 @@ from pathlib import Path
 
 from lorakit.cli.plan import show_plans
 from lorakit.cli.terminal.arguments import Arguments, Parser
+from lorakit.cli.terminal.ending import STOPPED, say_outcome
 from lorakit.cli.terminal.meant import recipe_path
 from lorakit.cli.terminal.next_step import say_next
-from lorakit.cli.terminal.screen import PLAIN_EVERY_S, STOPPED, Bar, say_outcome, screen
+from lorakit.cli.terminal.screen import PLAIN_EVERY_S, Bar, screen
 from lorakit.errors import LorakitError, raise_on_errors
 from lorakit.files import below
 from lorakit.machine import machine_named, this_machine

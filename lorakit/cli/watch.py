@@ -16,13 +16,14 @@ from pathlib import Path
 from textwrap import wrap
 
 from lorakit.cli.terminal.arguments import Arguments, Parser
-from lorakit.cli.terminal.screen import say_outcome, screen
+from lorakit.cli.terminal.ending import say_outcome
+from lorakit.cli.terminal.screen import screen
 from lorakit.errors import LorakitError
 from lorakit.machine import gpu_memory
 from lorakit.processes import members
 from lorakit.run.commands import at_work
 from lorakit.run.resume.adopt import adopt
-from lorakit.run.resume.resume import next_command
+from lorakit.run.resume.next_command import next_command
 from lorakit.runs.find import find_run, last_progress, live_state, progress_rows, run_name
 from lorakit.runs.record import NAME, read_record
 from lorakit.show import duration, harmless, json_shown, print_text, say, size

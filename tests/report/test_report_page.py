@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from lorakit.cli.main import main
-from lorakit.cli.terminal.screen import say_outcome
+from lorakit.cli.terminal.ending import say_outcome
 from lorakit.recipe.model import Consent, Subject
 from lorakit.report import sections
 from lorakit.report.gallery import Budget

@@ -32,7 +32,7 @@ from lorakit.runs.record import read_record
 
 pytestmark = pytest.mark.slow
 ON_SCREEN = """import pickle, sys
-from lorakit.cli.terminal.screen import say_outcome
+from lorakit.cli.terminal.ending import say_outcome
 from lorakit.cli.terminal.screen import screen
 from lorakit.run.train import train
 with screen() as teller:
@@ -327,7 +327,7 @@ from lorakit.cli.queue import run
 from lorakit.cli.train import Result
 import lorakit.cli.queue.run as queue_run, pickle
 from pathlib import Path
-from lorakit.cli.terminal.screen import say_outcome
+from lorakit.cli.terminal.ending import say_outcome
 from lorakit.run.train import train
 def train_one(recipe, *, begun, **_):
     plan = pickle.loads(Path(f'{recipe}.pickle').read_bytes())

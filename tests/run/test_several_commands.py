@@ -23,7 +23,7 @@ from lorakit.events import Event
 from lorakit.plan.model import Plan
 from lorakit.run import train as launching
 from lorakit.run.resume.adopt import adopt
-from lorakit.run.resume.resume import next_command
+from lorakit.run.resume.next_command import next_command
 from lorakit.run.resume.stages import resume_run
 from lorakit.run.train import train
 from lorakit.run.watch.supervise import STOP_REQUEST

@@ -22,7 +22,7 @@ from lorakit.proof.pair import compare_runs
 from lorakit.recipe.model import Setting
 from lorakit.report.make import report_text
 from lorakit.run.resume.adopt import close_dead_run
-from lorakit.run.resume.resume import next_command
+from lorakit.run.resume.next_command import next_command
 from lorakit.run.resume.stages import resume_run, train_stages
 from lorakit.runs.find import find_run, info, last_progress, progress_rows, run_dirs, stage_of
 from lorakit.runs.outcome import Outcome

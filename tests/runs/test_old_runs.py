@@ -14,7 +14,8 @@ import pytest
 
 from lorakit.cli.main import main
 from lorakit.proof.verify import verify_run
-from lorakit.run.resume.resume import job_of_record, newest_state, next_command
+from lorakit.run.resume.next_command import newest_state, next_command
+from lorakit.run.resume.resume import job_of_record
 from lorakit.run.resume.stages import resume_run
 from lorakit.runs.find import info
 from lorakit.runs.ledger import Ledger

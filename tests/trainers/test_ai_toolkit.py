@@ -21,7 +21,7 @@ from lorakit.events import Event
 from lorakit.plan.make import make_plan, make_plans
 from lorakit.plan.model import Plan
 from lorakit.recipe.resolve import resolve
-from lorakit.run.resume.resume import newest_state
+from lorakit.run.resume.next_command import newest_state
 from lorakit.run.resume.stages import resume_run
 from lorakit.run.train import train
 from lorakit.run.watch.supervise import STOP_REQUEST

@@ -13,7 +13,8 @@ from collections.abc import Collection
 from pathlib import Path
 
 from lorakit.cli.terminal.arguments import Arguments, Parser
-from lorakit.cli.terminal.screen import STOPPED, say_outcome, screen
+from lorakit.cli.terminal.ending import STOPPED, say_outcome
+from lorakit.cli.terminal.screen import screen
 from lorakit.cli.train import Result, say_end, train_one
 from lorakit.errors import LorakitError
 from lorakit.run import queue

@@ -23,8 +23,9 @@ from pathlib import Path
 from lorakit.cli.queue import run as queue_run
 from lorakit.cli.remote import push_and_train
 from lorakit.cli.terminal.arguments import Arguments, Parser
+from lorakit.cli.terminal.ending import STOPPED, resumed, say_outcome
 from lorakit.cli.terminal.next_step import say_next
-from lorakit.cli.terminal.screen import STOPPED, resumed, say_outcome, screen
+from lorakit.cli.terminal.screen import screen
 from lorakit.cli.train import provide_weights, tasks_for_sky, train_one
 from lorakit.engines import halving
 from lorakit.engines import sweep as sweeps
