@@ -170,7 +170,10 @@ def drawn(
         told = optuna.trial.create_trial(
             state=optuna.trial.TrialState[ended if value is None else "COMPLETE"],
             value=value,
-            params={key: _param(of, said[key]) for key, of in space.items()},
+            params={
+                key: said[key] if hasattr(of, "choices") else float(said[key])
+                for key, of in space.items()
+            },
             distributions=space,
             user_attrs={"point": one.point.name, "measure": measure},
         )
@@ -197,10 +200,6 @@ def _among(values: Sequence[str]) -> Any:
     whole = isinstance(low, int) and isinstance(high, int)
     kind = of.IntDistribution if whole else of.FloatDistribution
     return kind(low, high, log=low > 0 and high >= 10 * low)
-
-
-def _param(of: Any, text: str) -> object:
-    return text if hasattr(of, "choices") else float(text)
 
 
 def _text(of: Any, value: object) -> str:
