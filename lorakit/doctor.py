@@ -20,8 +20,8 @@ from lorakit.machine import free_disk
 from lorakit.proc import ask
 from lorakit.proof.lock import DECISIVE
 from lorakit.show import size
-from lorakit.trainers.checkout import Home, packages_of
-from lorakit.trainers.table import HOMES
+from lorakit.trainers.checkout import CheckoutTrainer, Home, packages_of
+from lorakit.trainers.table import TRAINERS, trainer
 from lorakit.user_files import Unreadable, read_text
 
 PYTHONS = ((3, 10), (3, 15))  # from, and before
@@ -71,8 +71,10 @@ class Checked:
 
 def examine(interfaces: Mapping[str, tuple[str, ...]]) -> list[Checked]:
     """In the order in which one thing needs another; `interfaces` are folders by program."""
+    asked = map(trainer, TRAINERS)
+    homes = (one.HOME for one in asked if isinstance(one, CheckoutTrainer))
     found = chain(
-        *(_python(), _device(), *map(_trainer, HOMES), _packages(), _disk(), _hub()),
+        *(_python(), _device(), *map(_trainer, homes), _packages(), _disk(), _hub()),
         *(_interfaces(interfaces), _engines()),
     )
     return [replace(one, said=unlocated(one.said), remedy=unlocated(one.remedy)) for one in found]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lorakit.weights.arrays import Array, read_array, stored
+from lorakit.weights.adapters import Array, read_array, stored
 from lorakit.weights.safetensors import read_header, write
 
 WIDTH = 16

@@ -228,6 +228,9 @@ def test_a_plan_imports_no_download_lock_and_no_statistics() -> None:
     assert "lorakit.plan.make" in names
     heavy = {"filelock", "statistics", "zipfile", "concurrent.futures", "logging", "numpy", "yaml"}
     assert names.isdisjoint(heavy), sorted(names & heavy)
+    others = ("kohya.trainer", "musubi.trainer", "ai_toolkit.trainer")
+    heavy = {"lorakit.runs.record", *(f"lorakit.trainers.{one}" for one in others)}
+    assert names.isdisjoint(heavy), sorted(names & heavy)
 
 
 def test_a_mistyped_command_names_the_nearest_and_exits_2(

@@ -86,4 +86,4 @@ class Counted(Reader):
 
 def register() -> None:
     """Into the table of this process."""
-    table.TRAINERS = MappingProxyType({**table.TRAINERS, "three": ThreeCommands()})
+    table.TRAINERS = MappingProxyType({**table.TRAINERS, "three": f"{__name__}:ThreeCommands"})

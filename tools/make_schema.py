@@ -17,8 +17,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from lorakit.catalogue.bounds import AS_EVER, BOUNDS
-from lorakit.catalogue.options import Option, committed_options
+from lorakit.catalogue.options import AS_EVER, BOUNDS, Option, committed_options
 from lorakit.families import FAMILIES
 from lorakit.recipe.new_recipe import schema_file
 from lorakit.recipe.schema import (

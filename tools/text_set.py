@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from quality_set import captioned, scene, screenshot
 
-from lorakit.dataset.check.texts import open_reader, text_faults
+from lorakit.dataset.check.looks import open_reader, text_faults
 
 SIZE = (600, 800)
 OPACITIES = (0.15, 0.25, 0.4, 0.7)

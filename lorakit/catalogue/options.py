@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from lorakit import tomllib
 from lorakit.catalogue.checkout import own_catalogue
@@ -22,6 +22,9 @@ from lorakit.config import CHECKOUTS
 HERE = Path(__file__).parent
 # What the network modules take where network_dim is unset: argparse has no default.
 DEFAULT_RANK = 4
+# Values that an option's choices lack, and that the scripts take for what they do anyway: the
+# choices are those of the command line, which a config file passes by.
+AS_EVER = {"max_token_length": (75,), "dynamo_backend": ("no", "NO")}
 
 
 @dataclass(frozen=True)
@@ -106,3 +109,37 @@ def _derived(own: Mapping[str, Any]) -> dict[str, Any]:
         "options": {**own["own"], **choices},
         "scripts": {script: sorted({*common, *more}) for script, more in own["scripts"].items()},
     }
+
+
+class Bound(NamedTuple):
+    rule: str
+    options: tuple[str, ...]
+    least: float
+    why: str
+    most: float | None = None
+    below: float | None = None
+
+    def outside(self, said: Any) -> list[float]:
+        """Which numbers of a value, or of a list, are none."""
+        numbers = said if isinstance(said, (list, tuple)) else [said]
+        return [
+            one
+            for one in numbers
+            if isinstance(one, (int, float))
+            and not isinstance(one, bool)
+            and not (
+                one >= self.least
+                and (self.most is None or one <= self.most)
+                and (self.below is None or one < self.below)
+            )
+        ]
+
+    @property
+    def range(self) -> str:
+        if self.below is not None:
+            return f"{self.least:g} or more, and less than {self.below:g}"
+        most = "or more" if self.most is None else f"to {self.most:.0f}"
+        return f"{self.least:g} {most}"
+
+
+BOUNDS = tuple(Bound(rule, **one) for rule, one in tomllib.page(__file__, "bounds.toml").items())

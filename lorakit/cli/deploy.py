@@ -18,9 +18,18 @@ from tempfile import TemporaryDirectory
 
 from lorakit.cli.terminal.arguments import A_RUN, Arguments, Parser
 from lorakit.cli.terminal.meant import lora_at, trained_run
-from lorakit.deploy.ask import ask_to_draw, may_be_asked
-from lorakit.deploy.deliver import FOLDERS, Delivered, Parcel, deliver, lora_folder, pack, usage
-from lorakit.deploy.history import note_delivery, said_before
+from lorakit.deploy.deliver import (
+    FOLDERS,
+    Delivered,
+    Parcel,
+    deliver,
+    lora_folder,
+    note_delivery,
+    pack,
+    said_before,
+    usage,
+)
+from lorakit.deploy.loaders import ask_to_draw, may_be_asked
 from lorakit.deploy.workflow import Swap, new_workflow, swap_workflow, write_workflow
 from lorakit.errors import LorakitError, RecipeError
 from lorakit.runs.record import read_record

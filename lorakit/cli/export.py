@@ -20,23 +20,20 @@ from lorakit.files import write_new
 from lorakit.machine import this_machine
 from lorakit.plan.make import faults_of, make_plans
 from lorakit.show import print_text, say
-from lorakit.trainers.table import TRAINERS
 from lorakit.trainers.tokenizers import ensure
-
-ABLE = [name for name in TRAINERS if name in CHECKOUTS]
 
 
 def add_arguments(parser: Parser) -> None:
     parser.recipe()
-    parser.value("--to", "TRAINER", f"whose files: {', '.join(ABLE)}", required=True)
+    parser.value("--to", "TRAINER", f"whose files: {', '.join(CHECKOUTS)}", required=True)
     parser.path("-o --out", "DIR", "default: exports/NAME")
     parser.machine("--for", "DEVICE", "plan for another machine, as `lorakit plan --for`")
 
 
 def run(args: Arguments) -> None:
-    if args.to not in ABLE:
-        what = f"lorakit cannot write what {args.to!r} reads; it can for {', '.join(ABLE)}."
-        raise refused("--to", what, did_you_mean(args.to, ABLE))
+    if args.to not in CHECKOUTS:
+        what = f"lorakit cannot write what {args.to!r} reads; it can for {', '.join(CHECKOUTS)}."
+        raise refused("--to", what, did_you_mean(args.to, CHECKOUTS))
     args.sets.append(f"trainer={args.to}")
     resolved, faults = read(args)
     out = args.out or resolved.root / "exports" / resolved.name

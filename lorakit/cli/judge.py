@@ -60,8 +60,8 @@ def run(args: Arguments) -> None:
         held=args.held,
         controls=args.controls,
         budget_s=seconds_of(args.budget),
-        pictures=args.pictures or bool(args.likeness or args.faithful),
     )
+    draws = args.pictures or args.likeness or args.faithful
     order = inquiry.order
     shots = f"{counted(len(order['held']), 'held-out picture')}, {len(order['drawn'])} drawn"
     seconds = inquiry.passes * (inquiry.pace or 0.0)
@@ -69,7 +69,7 @@ def run(args: Arguments) -> None:
     cost = f"{inquiry.passes:,} forward passes{pace}" if inquiry.passes else "measured before"
     cells = counted(len(inquiry.cells), "cell")
     say(f"{cells} of checkpoint x strength, {shots} by the base: {cost}.")
-    if inquiry.viewing:
+    if draws:
         jobs = inquiry.viewing["columns"][0]["pictures"]
         each = f"{passes_of(order['family'], jobs):,} forward passes"
         say(f"Then {counted(len(jobs), 'picture')} of each cell in the shortlist: {each} a cell.")
@@ -78,7 +78,7 @@ def run(args: Arguments) -> None:
     models = open_models({"likeness": args.likeness, "faithful": args.faithful})
     with counting("measuring") as progress:
         judged = measure(inquiry, args.python, progress)
-    if inquiry.viewing:
+    if draws:
         with counting("drawing") as progress:
             judged = look(inquiry, judged, args.python, models=models, say=say, progress=progress)
     if args.json:

@@ -27,7 +27,6 @@ from lorakit.plan.make import faults_of, make_plans
 from lorakit.plan.model import Plan
 from lorakit.recipe.model import Resolved
 from lorakit.runs.folder import new_run_dir
-from lorakit.runs.opening import plans_now
 from lorakit.runs.pace import expected
 from lorakit.show import print_json, print_text, say, say_faults
 from lorakit.trainers.table import trainer
@@ -122,6 +121,7 @@ def _diff(resolved: Resolved, plans: Sequence[Plan], machine: Machine, args: Arg
 def _review(recipes: list[str]) -> None:
     """Recipes and locks as a commit holds them; a lock stands for its recipe."""
     from lorakit.proof.plan_diff import stale_lock
+    from lorakit.runs.opening import plans_now
 
     faults: list[Fault] = []
     machine = replace(this_machine(), elsewhere=True)

@@ -16,7 +16,7 @@ from lorakit.cli.terminal.arguments import Arguments, Parser
 from lorakit.errors import RecipeError
 from lorakit.files import write_or_refuse
 from lorakit.machine import Machine
-from lorakit.plan.fit import fitting
+from lorakit.plan.estimate import fitting
 from lorakit.private import shown
 from lorakit.recipe import presets
 from lorakit.recipe.reading import preset_values

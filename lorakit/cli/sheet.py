@@ -107,9 +107,7 @@ def run(args: Arguments) -> None:
 
 def _artist(args: Arguments) -> Any:
     """Asked for everything that it needs once the sheet is known."""
-    from lorakit.sheet.a1111 import A1111
-    from lorakit.sheet.address import Address
-    from lorakit.sheet.comfyui import ComfyUI
+    from lorakit.sheet.interfaces import A1111, Address, ComfyUI
 
     if not args.program:
         if args.at or args.workflow:

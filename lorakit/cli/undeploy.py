@@ -8,8 +8,7 @@ put aside gets its name back. The run keeps its LoRA.
 """
 
 from lorakit.cli.terminal.arguments import A_RUN, Arguments, Parser
-from lorakit.deploy.deliver import FOLDERS
-from lorakit.deploy.history import take_back
+from lorakit.deploy.deliver import FOLDERS, take_back
 from lorakit.runs.find import find_run
 from lorakit.show import say
 

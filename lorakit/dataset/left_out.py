@@ -15,8 +15,9 @@ from lorakit.dataset.facts import (
     is_film_name,
     is_image_name,
     looks_like_image,
+    parse_folder,
+    repeats_said,
 )
-from lorakit.dataset.folder_names import parse_folder, repeats_said
 from lorakit.dataset.rules import fault, shown
 from lorakit.errors import Fault, counted, did_you_mean
 

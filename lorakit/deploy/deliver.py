@@ -1,11 +1,12 @@
 """Copy a LoRA into a program's folder with its sidecar and preview. What you wrote there is kept;
-another LoRA is put aside only when that is asked for, never lost.
+another LoRA is put aside only when that is asked for, never lost. What was delivered where is in a
+journal beside the runs, so that it can be taken back.
 """
 
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import count
@@ -16,7 +17,9 @@ from lorakit import json_text
 from lorakit.errors import LorakitError, RecipeError, did_you_mean
 from lorakit.families import FAMILIES
 from lorakit.files import into_place, sha256, take_name, write_atomic, write_new
+from lorakit.journal import Entry, Journal, now
 from lorakit.portable import stem_problem
+from lorakit.runs.folder import runs_dir
 from lorakit.runs.outcome import require_intact
 from lorakit.runs.record import read_record
 from lorakit.runs.registry import read_notes
@@ -32,6 +35,7 @@ FOLDERS: Mapping[str, str] = {
     "diffusers": "",  # loads from anywhere
 }
 SIDECARS = ("a1111", "forge", "swarmui", "invokeai")  # who read A1111's <stem>.json
+JOURNAL = "deployed.jsonl"
 
 
 @dataclass(frozen=True)
@@ -246,3 +250,52 @@ def _has_preview(target: Path) -> bool:
     kinds = (".png", ".jpg", ".jpeg", ".webp")
     suffixes = [*kinds, *(f".preview{kind}" for kind in kinds)]
     return any(target.with_suffix(suffix).exists() for suffix in suffixes)
+
+
+def note_delivery(root: Path, run: str, program: str, done: Delivered) -> None:
+    """Only what this delivery wrote is ours to take back."""
+    if done.written:
+        written = {str(path.absolute()): sha256(path) for path in done.written}
+        entry: Entry = {"when": now(), "run": run, "program": program, "written": written}
+        entry |= {"target": str(done.path.absolute()), "sidecar": dict(done.sidecar)}
+        entry |= {"backup": str(done.backup.absolute()) if done.backup else ""}
+        Journal(runs_dir(root) / JOURNAL).append(entry)
+
+
+def said_before(root: Path, target: Path) -> dict[str, Any]:
+    """What the last delivery to this place said in its sidecar."""
+    found = [one["sidecar"] for one in _standing(root) if one["target"] == str(target.absolute())]
+    return dict(found[-1]) if found else {}
+
+
+def take_back(root: Path, run: str, program: str | None) -> Iterator[str]:
+    """What the deliveries wrote goes, what they put aside comes back; changed files stay, aloud."""
+    mine = [
+        one for one in _standing(root) if one["run"] == run and program in {None, one["program"]}
+    ]
+    if not mine:
+        where = f" to {program}" if program else ""
+        what = f"{run} was not deployed{where}, as far as {runs_dir(root) / JOURNAL} knows."
+        raise LorakitError(what, hint="A file that was copied by hand is removed by hand.")
+    for one in reversed(mine):
+        for name, digest in one["written"].items():
+            path = Path(name)
+            if not path.is_file():
+                yield f"{path} is gone already"
+            elif sha256(path) != digest:
+                yield f"{path} was changed since; it was left as it is"
+            else:
+                path.unlink()
+                yield f"removed {path}"
+        target, backup = Path(one["target"]), Path(one["backup"] or one["target"])
+        if backup != target and backup.exists() and not target.exists():
+            take_name(backup, target)
+            yield f"{target} is the one from before again"
+        Journal(runs_dir(root) / JOURNAL).append({"undone": one["when"], "target": one["target"]})
+
+
+def _standing(root: Path) -> list[Entry]:
+    """Deliveries that were not taken back."""
+    entries = Journal(runs_dir(root) / JOURNAL).read()
+    undone = {(one["undone"], one["target"]) for one in entries if "undone" in one}
+    return [one for one in entries if "run" in one and (one["when"], one["target"]) not in undone]

@@ -1,17 +1,23 @@
-"""What each program makes of the names of a LoRA's keys, known without asking it: a file in a form
-that it does not read is converted, and what it would pass over ("lora key not loaded") is named.
+"""Whether a program reads a LoRA. Known without asking it: a file in a form that it does not read
+is converted, and keys that it would pass over ("lora key not loaded") are named. Or asked, where it
+is running, to draw one small step: A1111 and Forge then name every LoRA that they loaded, with its
+hash; ComfyUI refuses a name it does not know, and tells skipped keys its own terminal only.
 """
 
+from dataclasses import asdict
 from pathlib import Path
 
 from lorakit import tomllib
-from lorakit.errors import counted, few
+from lorakit.errors import LorakitError, counted, few
+from lorakit.sheet.interfaces import A1111, Address, ComfyUI
+from lorakit.sheet.source import read_source
 from lorakit.weights.forms import groups_of
 from lorakit.weights.keys import MODEL, UNETS, LoraFile, read_lora
 from lorakit.weights.rewrite import HEADS, convert, home_of
 from lorakit.weights.safetensors import read_header
 
 LOADERS = tomllib.page(__file__, "loaders.toml")
+SMALL = {"width": 64, "height": 64, "seed": 1, "steps": 1}
 
 
 def converted(program: str, lora: Path, folder: Path) -> tuple[Path, str]:
@@ -56,3 +62,23 @@ def _homeless(lora: LoraFile, base: Path) -> list[str]:
     }
     places = ((part, path) for part, path in groups_of(lora) if part in there)
     return [path for part, path in places if not home_of(header, part, path)[0]]
+
+
+def may_be_asked(program: str, url: str) -> None:
+    """Raises where it never could; known before anything is copied."""
+    if not url.startswith(("http://", "https://")):
+        raise LorakitError(f"--check {url}: an address such as http://127.0.0.1:8188.")
+    if program not in {"a1111", "comfyui", "forge"}:
+        raise LorakitError(f"--check URL asks comfyui, a1111 and forge; {program} is not asked.")
+
+
+def ask_to_draw(program: str, url: str, run_dir: Path, lora: Path) -> str:
+    """What was proven, as a sentence; raises where the LoRA is not seen or not loaded."""
+    source, address = read_source(run_dir), Address(url.rstrip("/"))
+    job = {**asdict(source.plain), **SMALL}
+    if program != "comfyui":
+        A1111(address, source, [lora]).draw(job, [(lora, 1.0)])
+        return f"{address.url} loaded {lora.stem} and drew with it: it named its hash."
+    ComfyUI(address, None, source, [lora]).draw(job, [(lora, 1.0)])
+    keys = "Keys that it could not place it names in its own terminal only: lora key not loaded."
+    return f"{address.url} drew with {lora.name}. {keys}"

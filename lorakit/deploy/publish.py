@@ -21,7 +21,7 @@ from lorakit.files import new_folder, sha256
 from lorakit.private import without_user
 from lorakit.proof.lock import lock_path, read_lock
 from lorakit.recipe.document import read_document
-from lorakit.recipe.subject import read_subject
+from lorakit.recipe.resolve import read_subject
 from lorakit.runs.record import Judged, Record, read_record
 from lorakit.sheet.source import find_checkpoints, samples
 from lorakit.weights.finite import inspect

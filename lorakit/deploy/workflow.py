@@ -11,8 +11,8 @@ from lorakit import json_text
 from lorakit.errors import RecipeError, did_you_mean
 from lorakit.families import FAMILIES
 from lorakit.files import write_new
-from lorakit.sheet.comfyui import WORKFLOWS, facts_of
 from lorakit.sheet.graph import fill_places, loader_of, put_on
+from lorakit.sheet.interfaces import WORKFLOWS, facts_of
 from lorakit.sheet.source import Source
 from lorakit.user_files import Unreadable, read_text
 

@@ -12,9 +12,15 @@ from typing import Any
 from lorakit import json_text, tomllib
 from lorakit.catalogue.ai_toolkit import PLACES
 from lorakit.catalogue.options import sections
-from lorakit.dataset.folder_names import parse_folder
-from lorakit.exchange.command import options_in
-from lorakit.exchange.said import Said, Theirs, folder_of_images, number_in, options_of
+from lorakit.dataset.facts import parse_folder
+from lorakit.exchange.command import (
+    Said,
+    Theirs,
+    folder_of_images,
+    number_in,
+    options_in,
+    options_of,
+)
 from lorakit.families import FAMILIES, run_by
 from lorakit.json_text import leaves
 from lorakit.trainers.ai_toolkit.config_file import GRAMMAR, PROMPT

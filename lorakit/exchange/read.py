@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from lorakit import json_text, tomllib
-from lorakit.dataset.folder_names import parse_folder
+from lorakit.dataset.facts import parse_folder
 from lorakit.errors import refused
 from lorakit.exchange import command
+from lorakit.exchange.command import NOT_NAMED, Said, Theirs, folder_of_images, options_of
 from lorakit.exchange.foreign import family_word, from_gui, from_lora, from_onetrainer, from_toolkit
-from lorakit.exchange.said import NOT_NAMED, Said, Theirs, folder_of_images, options_of
 from lorakit.families import FAMILIES
 from lorakit.json_text import leaves
 from lorakit.trainers.prompt_line import prompt_line

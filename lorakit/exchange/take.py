@@ -9,7 +9,7 @@ from typing import Any
 
 from lorakit.catalogue.options import Option
 from lorakit.errors import did_you_mean, refused
-from lorakit.exchange.said import Said, Theirs, number_in, options_of
+from lorakit.exchange.command import Said, Theirs, number_in, options_of
 from lorakit.families import FAMILIES
 from lorakit.portable import name_problem, trigger_problem
 from lorakit.private import shown

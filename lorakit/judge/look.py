@@ -13,10 +13,10 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from lorakit import json_text
-from lorakit.dataset.captions.models import CaptionModel, open_describer
+from lorakit.dataset.captions.tagger import CaptionModel, open_describer
 from lorakit.errors import counted
 from lorakit.judge.make import Inquiry, keep
-from lorakit.judge.pictures import SEEDS
+from lorakit.judge.pictures import BASE, COPIES, MEANING, SEEDS, drawn, key_of
 from lorakit.judge.score import LISTED, UNRANKED, name
 from lorakit.runs.record import Judged
 from lorakit.sheet.grid import picture_of
@@ -24,16 +24,10 @@ from lorakit.sheet.make import Order, missing_of, passes_of, run_torch
 from lorakit.show import duration
 
 Pixels = np.ndarray[tuple[int, ...], np.dtype[np.float32]]
-Key = tuple[str, float]  # a cell's file name and strength; the base's is BASE
-BASE: Key = ("", 0.0)
 SIDE = 16
 CONTRASTIVE = ("clip", "siglip", "siglip2")
 SELF_TAUGHT = ("dinov2", "dinov2_with_registers", "dinov3_vit", "dinov3_convnext")
 KINDS = {"likeness": (*SELF_TAUGHT, *CONTRASTIVE), "faithful": CONTRASTIVE}
-MEANING = {
-    "likeness": "mean cosine of the pictures with the trigger to the training pictures",
-    "faithful": "mean cosine of each picture to its prompt",
-}
 INSTALL = 'It needs: pip install "lorakit[judge]"'
 
 
@@ -54,9 +48,9 @@ def look(
     """Draw what is missing of the base and the shortlist (without a ranking, of every cell that is
     not broken), and add what the pictures say.
     """
-    wanted = [one for one in found.cells if one.verdict in {LISTED, UNRANKED}]
+    wanted = [one for one in found.cells if one.seen or one.verdict in {LISTED, UNRANKED}]
     keys = {BASE, *((one.checkpoint, one.strength) for one in wanted)}
-    columns = [one for one in inquiry.viewing["columns"] if _key(one) in keys]
+    columns = [one for one in inquiry.viewing["columns"] if key_of(one) in keys]
     order = {**inquiry.viewing, "columns": columns}
     if total := len(missing := missing_of(order)):
         seconds = passes_of(order["family"], missing) * (inquiry.pace or 0.0)
@@ -79,20 +73,9 @@ def look(
     return keep(inquiry, found)
 
 
-def _drawn(order: Order) -> dict[Key, list[Path]]:
-    """The pictures of every column where none is missing."""
-    columns = order["columns"]
-    files = {_key(told): [Path(job["file"]) for job in told["pictures"]] for told in columns}
-    return {key: own for key, own in files.items() if all(file.exists() for file in own)}
-
-
-def _key(column: Order) -> Key:
-    return next(((Path(lora).name, strength) for lora, strength in column["loras"]), BASE)
-
-
 def _with_pictures(found: Judged, order: Order) -> Judged:
     """And what the pictures that are there say."""
-    if BASE not in (there := _drawn(order)):
+    if BASE not in (there := drawn(order)):
         return found
     asked, trained, base = order["asked"], _small(order["trained"]), _small(there[BASE])
     # a copy: nearer by half than training pictures usually are to the one most like them
@@ -111,14 +94,19 @@ def _with_pictures(found: Judged, order: Order) -> Judged:
         }
         facts[key] = {word: round(float(value), 3) for word, value in measured.items()}
         copied[key] = Path(order["trained"][int(near.min(axis=0).argmin())]).name
-    cells = [replace(one, seen=facts.get((one.checkpoint, one.strength))) for one in found.cells]
+    cells = [
+        replace(one, seen={**(one.seen or {}), **facts[key]}) if key in facts else one
+        for one in found.cells
+        for key in [(one.checkpoint, one.strength)]
+    ]
     notes = list(found.notes)
     for one in cells:
         if one.seen and one.seen["copies"] > facts[BASE]["copies"]:
             count = counted(int(one.seen["copies"]), "picture")
             file = copied[one.checkpoint, one.strength]
-            notes.append(f"{name(one)} draws {count} that it was trained on, nearly: {file}.")
-    return replace(found, cells=tuple(cells), base=facts[BASE], notes=tuple(notes))
+            notes.append(f"{name(one)} draws {count} {COPIES}: {file}.")
+    seen = {**(found.base or {}), **facts[BASE]}
+    return replace(found, cells=tuple(cells), base=seen, notes=tuple(dict.fromkeys(notes)))
 
 
 def _small(files: Sequence[Path | str]) -> Pixels:
@@ -141,17 +129,19 @@ def _with_models(
     found: Judged, order: Order, models: Mapping[str, CaptionModel], python: str
 ) -> Judged:
     """A number each, of the base and of the cells that are drawn."""
-    there, module = _drawn(order), "lorakit.embedded.judging.likeness"
-    columns = [one for one in order["columns"] if _key(one) in there]
+    there, module = drawn(order), "lorakit.embedded.judging.likeness"
+    columns = [one for one in order["columns"] if key_of(one) in there]
     out = there[BASE][0].with_name("models.json")
     places = {key: str(model.weights.parent) for key, model in models.items()}
     child = {**order, "models": places, "columns": columns, "out": str(out)}
     run_torch(module, child, out.with_suffix(".log"), python, what="comparison", otherwise=INSTALL)
-    facts = dict(zip(map(_key, columns), json_text.read(out), strict=True))
+    facts = dict(zip(map(key_of, columns), json_text.read(out), strict=True))
     cells = [
         replace(one, seen={**one.seen, **facts[one.checkpoint, one.strength]}) if one.seen else one
         for one in found.cells
     ]
     said = [f"{key}: {MEANING[key]}, by {model}." for key, model in models.items()]
-    base, notes = {**(found.base or {}), **facts[BASE]}, (*found.notes, *said)
+    earlier = tuple(f"{key}: {MEANING[key]}" for key in models)
+    others = (note for note in found.notes if not note.startswith(earlier))
+    base, notes = {**(found.base or {}), **facts[BASE]}, (*others, *said)
     return replace(found, cells=tuple(cells), base=base, notes=notes)

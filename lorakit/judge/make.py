@@ -10,7 +10,7 @@ from lorakit import tomllib
 from lorakit.errors import LorakitError
 from lorakit.families import run_by
 from lorakit.journal import Journal, now
-from lorakit.judge.pictures import JudgingPicture, pictures_of, view, without
+from lorakit.judge.pictures import JudgingPicture, pictures_of, view, with_seen, without
 from lorakit.judge.score import FEWEST, Cell, judge
 from lorakit.runs.find import live_state, whole_of
 from lorakit.runs.ledger import Ledger
@@ -43,7 +43,8 @@ class Inquiry:
     order: dict[str, Any]
     passes: int  # forward passes still to be made, of one picture each
     regularised: bool
-    viewing: dict[str, Any]  # the pictures of every cell, where any are asked for
+    viewing: dict[str, Any]  # the pictures of every cell
+    before: Judged
     pace: float | None  # the run's own, in seconds a forward pass
 
 
@@ -55,7 +56,6 @@ def inquire(
     held: Path | None = None,
     controls: Sequence[str] = (),
     budget_s: float | None = None,
-    pictures: bool = False,
 ) -> Inquiry:
     """Everything decided, nothing measured; `held` is a folder of pictures not trained on."""
     record, source = read_record(whole_of(run_dir)), read_source(run_dir)
@@ -82,15 +82,12 @@ def inquire(
     order["budget_s"] = budget_s
     passes, pace = _passes(order), record.pass_seconds
     known = {told["cell"]: cell for told, cell in cells}
-    viewing = {}
-    if pictures:
-        worn = [(Path(told["lora"]), cell.strength) for told, cell in cells]
-        words = [one.caption for one in unseen or train]
-        plain = [job["prompt"] for job in jobs]
-        viewing = view(source, worn, record.trigger, words, plain)
-        viewing["trained"] = [str(one.file) for one in kept]
-        viewing["until"] = budget_s and time.time() + budget_s
-    return Inquiry(run_dir, known, order, passes, bool(others), viewing, pace)
+    worn = [(Path(told["lora"]), cell.strength) for told, cell in cells]
+    words = [one.caption for one in unseen or train]
+    viewing = view(source, worn, record.trigger, words, [job["prompt"] for job in jobs])
+    viewing["trained"] = [str(one.file) for one in kept]
+    viewing["until"] = budget_s and time.time() + budget_s
+    return Inquiry(run_dir, known, order, passes, bool(others), viewing, record.judged, pace)
 
 
 def measure(inquiry: Inquiry, python: str, progress: Progress = lambda _done, _all: None) -> Judged:
@@ -123,7 +120,8 @@ def measure(inquiry: Inquiry, python: str, progress: Progress = lambda _done, _a
     found = judge(there["base"], measured)
     notes = found.notes if inquiry.regularised or not found.listed else (*found.notes, LEAKS)
     left = len(inquiry.cells) - len(measured)
-    return keep(inquiry, replace(found, when=now(), unmeasured=left, notes=notes))
+    found = replace(found, when=now(), unmeasured=left, notes=notes)
+    return keep(inquiry, with_seen(found, inquiry.before, inquiry.viewing))
 
 
 def keep(inquiry: Inquiry, found: Judged) -> Judged:

@@ -15,13 +15,20 @@ from lorakit.errors import LorakitError, RecipeError
 from lorakit.files import sha256
 from lorakit.pictures.open import RefusedError
 from lorakit.pictures.size import read_header
-from lorakit.runs.record import read_record
+from lorakit.runs.record import Judged, read_record
 from lorakit.sheet.grid import Column
-from lorakit.sheet.make import lay_out
+from lorakit.sheet.make import Order, lay_out
 from lorakit.sheet.source import Source
 from lorakit.trainers.table import trainer
 
 ASKED, OTHERS, SEEDS = 4, 4, 2  # prompts drawn with the trigger and without, seeds of each
+Key = tuple[str, float]  # a cell's file name and strength; the base's is BASE
+BASE: Key = ("", 0.0)
+COPIES = "that it was trained on, nearly"
+MEANING = {
+    "likeness": "mean cosine of the pictures with the trigger to the training pictures",
+    "faithful": "mean cosine of each picture to its prompt",
+}
 
 
 @dataclass(frozen=True)
@@ -131,6 +138,39 @@ def view(
     columns = (Column("base"), *(Column("", lora, strength) for lora, strength in cells))
     _, order = lay_out(source, columns, rows, SEEDS, source.run_dir / "sheet")
     return {**order, "asked": len(asked) * SEEDS}
+
+
+def key_of(column: Order) -> Key:
+    return next(((Path(lora).name, strength) for lora, strength in column["loras"]), BASE)
+
+
+def drawn(order: Order) -> dict[Key, list[Path]]:
+    """The pictures of every column where none is missing; their names say what they depend on."""
+    columns = order["columns"]
+    files = {key_of(told): [Path(job["file"]) for job in told["pictures"]] for told in columns}
+    return {key: own for key, own in files.items() if all(file.exists() for file in own)}
+
+
+def with_seen(found: Judged, before: Judged, order: Order) -> Judged:
+    """And what an earlier look found in pictures that are still those of these cells."""
+    there = drawn(order)
+    if not before.base or BASE not in there:
+        return found
+    old = {(one.checkpoint, one.strength): one for one in before.cells if one.seen}
+    kept = {key: one for key, one in old.items() if key in there}
+    cells = (
+        replace(one, seen=kept[at].seen if (at := (one.checkpoint, one.strength)) in kept else None)
+        for one in found.cells
+    )
+    models = tuple(f"{key}: {meaning}" for key, meaning in MEANING.items())
+    copies = tuple(f"{one.label} at {one.strength:g} draws" for one in kept.values())
+    told = (
+        note
+        for note in before.notes
+        if note.startswith(models) or (COPIES in note and note.startswith(copies))
+    )
+    notes = dict.fromkeys((*found.notes, *told))
+    return replace(found, cells=tuple(cells), base=before.base, notes=tuple(notes))
 
 
 def without(trigger: str, prompts: Sequence[str]) -> list[str]:

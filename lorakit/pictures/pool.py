@@ -22,12 +22,14 @@ class WorkerDied(RuntimeError):  # noqa: N818  (what happened, as in errors.py)
     """The process that worked on this file was killed, most likely for its memory."""
 
 
+def cores() -> int:
+    """That this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def worker_count() -> int:
-    """One per core that this process may use, eight at most: beyond that the disk is the limit."""
-    cores = (
-        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    )
-    return max(1, min(8, cores))
+    """One for each, eight at most: beyond that the disk is the limit."""
+    return max(1, min(8, cores()))
 
 
 def spread(

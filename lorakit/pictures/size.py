@@ -5,8 +5,7 @@ import stat
 from dataclasses import dataclass
 from pathlib import Path
 
-from lorakit.pictures.jpeg import jpeg_size
-from lorakit.pictures.open import RefusedError, TooLargeError, opened, why
+from lorakit.pictures.open import RefusedError, TooLargeError, jpeg_size, opened, why
 
 FIRST_READ = 4096  # one page: enough for all but JPEGs with a large EXIF block
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from lorakit.config import CHECKOUTS
 from lorakit.errors import Fault
 from lorakit.machine import Machine, free_disk
 from lorakit.plan.foreseen import Estimate
@@ -15,7 +16,7 @@ from lorakit.show import size
 from lorakit.trainers.checkout import sites_of
 from lorakit.trainers.optimisers import BY_LOWER_NAME
 from lorakit.trainers.signatures import missing_package
-from lorakit.trainers.table import HOMES, trainer
+from lorakit.trainers.table import trainer
 
 RESERVE = 500_000_000  # a disk filled to the last byte breaks more than this run
 SAVES_MEMORY = (
@@ -33,7 +34,7 @@ HERE = frozenset(
         "package-missing",
         "tokenizers-offline",
         "t5-tokenizer",
-        *(home.place_rule for home in HOMES),
+        *(f"{key.replace('_', '-')}-place" for key, _ in CHECKOUTS.values()),
         "no-script",
         "accelerate-config",
         "start-not-there",

@@ -6,8 +6,9 @@ that nobody sets is absent, but for [dataset] caption_extension, which is ".txt"
 own default (.caption) loses every caption silently.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +20,14 @@ from lorakit.recipe import presets
 from lorakit.recipe.checks import Checker, known
 from lorakit.recipe.document import Document, read_document
 from lorakit.recipe.layers import Layer, Override, filled, merge, read_overrides
-from lorakit.recipe.model import Resolved, Stage
+from lorakit.recipe.model import Consent, Resolved, Stage, Subject
 from lorakit.recipe.reading import layer_of, layers_of, sets_layer, stages_of, top_faults
-from lorakit.recipe.schema import TRAINERS
-from lorakit.recipe.subject import read_subject
+from lorakit.recipe.schema import SUBJECT, TRAINERS
+from lorakit.recipe.values import fit
 
 TOGETHER = ("learning_rate", "network_dim", "network_alpha")
 TOP_KEYS = ("preset", "family", "trainer", "name", "trigger", "notes")
+CONSENT = ("by", "date", "scope")
 
 
 @dataclass(frozen=True)
@@ -188,3 +190,44 @@ def _together(below: Sequence[Layer], own: Sequence[Layer]) -> list[Fault]:
     what = f"{' and '.join(changed)} changed, with {kept}: {product}"
     where = f"{after[changed[0]].source} {changed[0]}"
     return [Fault(where, what, "The three act together.", "together", "note")]
+
+
+def read_subject(document: Document) -> tuple[Subject, list[Fault]]:
+    table = document.data.get("subject")
+    if not isinstance(table, dict):  # said with the other keys of the top level
+        return Subject(), []
+    found: dict[str, Any] = {}
+    more: dict[str, str] = {}
+    faults: list[Fault] = []
+    for key, value in table.items():
+        where = f"{document.source('subject', key)} [subject] {key}"
+        if key not in SUBJECT:
+            more[key] = str(value)
+            if near := did_you_mean(key, SUBJECT):
+                what = f"is kept, but lorakit knows {', '.join(SUBJECT)}."
+                faults.append(Fault(where, what, near, "subject", "warning"))
+            continue
+        fitted = fit(SUBJECT[key], value)
+        if fitted.problem:
+            faults.append(Fault(where, fitted.problem, fitted.hint, "value"))
+        elif key == "consent":
+            wrong = list(_consent_faults(value, where))
+            faults += wrong
+            found[key] = None if wrong else Consent(*(str(value[word]) for word in CONSENT))
+        else:
+            found[key] = fitted.value
+    return Subject(**found, more=more), faults
+
+
+def _consent_faults(table: Mapping[str, Any], where: str) -> Iterator[Fault]:
+    hint = 'Such as { by = "Maya Lind", date = 2026-11-28, scope = "training, private use" }.'
+    for key in CONSENT:
+        if not str(table.get(key, "")).strip():
+            yield Fault(f"{where}.{key}", "is not said.", hint, "value")
+    for key in table.keys() - {*CONSENT}:
+        what = "consent has no such key."
+        yield Fault(f"{where}.{key}", what, did_you_mean(key, CONSENT) or hint, "value")
+    try:
+        date.fromisoformat(str(table.get("date", "2000-01-01"))[:10])
+    except ValueError:
+        yield Fault(f"{where}.date", f"{table['date']!r} is no date.", "Write 2026-11-28.", "value")

@@ -7,8 +7,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from lorakit.catalogue.bounds import AS_EVER
-from lorakit.catalogue.options import Option
+from lorakit.catalogue.options import AS_EVER, Option
 from lorakit.errors import did_you_mean
 from lorakit.toml_text import value_text
 

@@ -19,7 +19,7 @@ from lorakit.files import write_atomic
 from lorakit.machine import free_disk
 from lorakit.trainers.tokenizers import T5_FOLDER
 from lorakit.weights import anatomy
-from lorakit.weights.arrays import stored
+from lorakit.weights.adapters import stored
 from lorakit.weights.safetensors import write as write_safetensors
 
 Tensors = Mapping[str, anatomy.Shape]

@@ -1,23 +1,27 @@
-"""The numbers of a run over its steps, from what the run wrote; no drawing here."""
+"""The numbers of a run over its steps, from what the run wrote, tensorboard's event files included
+(without tensorboard: what `add_scalar` writes); no drawing here.
+"""
 
 import contextlib
 import math
-from collections.abc import Iterable, Mapping, Sequence
+import struct
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from lorakit.events import Event
-from lorakit.report.scalars import read_scalars
 from lorakit.runs.find import progress_rows
 from lorakit.runs.folder import EVENTS, LOG
 from lorakit.runs.record import Record, ResumedPart, moment, read_record
 from lorakit.trainers.progress import Reader
-from lorakit.trainers.table import TRAINERS
+from lorakit.trainers.table import TRAINERS, trainer
 
 Point = tuple[int, float]
 Points = Sequence[Point]  # sorted by step, finite numbers only
 _VALIDATION = "loss/validation/step_average"
+LARGEST = 64 << 20  # bytes of one file that are read; a longer one is a video log, not ours
+Scalar = tuple[str, int, float]  # tag, x, value
 
 
 @dataclass(frozen=True)
@@ -38,18 +42,19 @@ def read_numbers(run_dir: Path, record: Record) -> Numbers:
     rows, scalars = list(progress_rows(run_dir)), _launches(run_dir, record)
     loss = _clean((row["step"], row.get("loss")) for row in rows)
     lost = len(rows) - len(loss) if loss else 0
-    trainer = TRAINERS.get(record.trainer.name)
-    if trainer and trainer.PRINTS_MEAN_LOSS:
+    name = record.trainer.name
+    known = trainer(name) if name in TRAINERS else None
+    if known and known.PRINTS_MEAN_LOSS:
         loss = _exact(scalars.get("loss/current", ()), loss)
     validation = _clean(scalars.get(_VALIDATION, ()))
-    if trainer:
+    if known:
         validation = (
-            _validation(run_dir / EVENTS, trainer.event_reader(), b'"validation"') or validation
+            _validation(run_dir / EVENTS, known.event_reader(), b'"validation"') or validation
         )
         if not validation and any(
             one.startswith("validat") for one in record.settings.get("train", ())
         ):
-            validation = _validation(run_dir / LOG, trainer.log_reader(), b"steps:")
+            validation = _validation(run_dir / LOG, known.log_reader(), b"steps:")
     return Numbers(loss, _rates(rows, scalars), validation, lost)
 
 
@@ -162,3 +167,78 @@ def _clean(points: Iterable[tuple[int, Any]]) -> tuple[Point, ...]:
         if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
     }
     return tuple(sorted(kept.items()))
+
+
+def read_scalars(folder: Path) -> dict[str, list[tuple[int, float]]]:
+    """Tag -> points in file order; half a message at a file's end is still being written."""
+    found: dict[str, list[tuple[int, float]]] = {}
+    for path in sorted(folder.rglob("events.out.tfevents.*")):
+        try:
+            with path.open("rb") as file:
+                data = file.read(LARGEST)
+            for tag, x, value in _scalars(data):
+                found.setdefault(tag, []).append((x, value))
+        except (OSError, ValueError, struct.error, IndexError):
+            continue
+    return found
+
+
+def _scalars(data: bytes) -> Iterator[Scalar]:
+    at = 0
+    while at + 12 <= len(data):
+        (length,) = struct.unpack_from("<Q", data, at)
+        body = data[at + 12 : at + 12 + length]
+        if len(body) < length:
+            return
+        at += 16 + length
+        yield from _event(body)
+
+
+def _event(body: bytes) -> Iterator[Scalar]:
+    """Event: 2 = step, 5 = Summary. Summary: 1 = Value. Value: 1 = tag, 2 = simple_value."""
+    step, summaries = 0, []
+    for kind, value in _fields(body):
+        if kind == 2 and isinstance(value, int):
+            step = value
+        elif kind == 5 and isinstance(value, bytes):
+            summaries.append(value)
+    for summary in summaries:
+        for kind, entry in _fields(summary):
+            if kind == 1 and isinstance(entry, bytes):
+                parts = dict(_fields(entry))
+                tag, number = parts.get(1), parts.get(2)
+                if isinstance(tag, bytes) and isinstance(number, float):
+                    yield tag.decode("utf-8", "replace"), step, number
+
+
+def _fields(message: bytes) -> Iterator[tuple[int, int | float | bytes]]:
+    at = 0
+    while at < len(message):
+        key, at = _varint(message, at)
+        kind = key & 7
+        if kind == 0:
+            value, at = _varint(message, at)
+            yield key >> 3, value
+        elif kind == 1:
+            yield key >> 3, struct.unpack_from("<d", message, at)[0]
+            at += 8
+        elif kind == 2:
+            length, at = _varint(message, at)
+            yield key >> 3, message[at : at + length]
+            at += length
+        elif kind == 5:
+            yield key >> 3, struct.unpack_from("<f", message, at)[0]
+            at += 4
+        else:
+            raise ValueError(f"protobuf wire type {kind}")
+
+
+def _varint(message: bytes, at: int) -> tuple[int, int]:
+    value = shift = 0
+    while True:
+        byte = message[at]
+        at += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value, at
+        shift += 7

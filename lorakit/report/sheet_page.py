@@ -6,8 +6,8 @@ from html import escape
 from pathlib import Path
 
 from lorakit.files import write_atomic
+from lorakit.report.gallery import Budget, Picture, shrink
 from lorakit.report.page import element, filled
-from lorakit.report.pictures import Budget, Picture, shrink
 from lorakit.runs.find import whole_of
 from lorakit.runs.record import JudgedCell, read_record
 from lorakit.sheet.grid import Column, Sheet

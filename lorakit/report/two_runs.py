@@ -12,9 +12,8 @@ from lorakit.proof.compare import Difference, shown
 from lorakit.proof.pair import compare_runs
 from lorakit.report.advice import sentence
 from lorakit.report.curves import Line, charts
-from lorakit.report.gallery import SAMPLES, by_step, figure, samples_of
+from lorakit.report.gallery import SAMPLES, Budget, by_step, figure, samples_of
 from lorakit.report.page import code, page, soft, table
-from lorakit.report.pictures import Budget
 from lorakit.report.sections import resumed_from
 from lorakit.report.series import Numbers, Point, Points, read_numbers, smoothed
 from lorakit.runs.find import live_state, run_name

@@ -3,23 +3,22 @@
 import os
 import secrets
 import signal
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from lorakit.config import cache_dir
 from lorakit.errors import SetupError
 from lorakit.events import Emit, Event, silent
 from lorakit.files import write_atomic
 from lorakit.journal import now
-from lorakit.owner import Owner, own
 from lorakit.plan.model import Plan
 from lorakit.proc import start
-from lorakit.processes import MARK, Identity, oom_kills
+from lorakit.processes import MARK, Identity, Owner, oom_kills, own
 from lorakit.run.child import Child, Signals
 from lorakit.run.commands import leader, work_of
-from lorakit.run.device import hold_device
 from lorakit.run.finish import close
 from lorakit.run.watch.follow import positions
 from lorakit.run.watch.hashing import BackgroundHasher
@@ -35,6 +34,56 @@ from lorakit.trainers.table import trainer
 
 # of a log line; sd-scripts would break its messages, and the paths in them, into columns of 80
 WIDTH = "240"
+
+
+def lock_path() -> Path:
+    """One lock per set of visible devices, for all of this user's projects."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+    name = "".join(c if c.isalnum() else "-" for c in visible) or "all"
+    return cache_dir() / f"device-{name}.lock"
+
+
+@contextmanager
+def hold_device(run_dir: Path, emit: Emit) -> Iterator[tuple[int, ...]]:
+    """Gives what the child must inherit. A lock of somebody else is a warning: two may fit."""
+    with ExitStack() as stack:
+        handles = _lock(stack)
+        for handle in handles or ():
+            os.ftruncate(handle, 0)
+            os.write(handle, f"{run_dir}\n".encode())
+        if handles is None:
+            busy = (
+                f"another run is training on this device ({holder()}); memory and speed are shared"
+            )
+            emit(Event("warning", text=busy, rule="shared"))
+        yield handles or ()
+
+
+def device_is_free() -> bool:
+    with ExitStack() as stack:
+        return _lock(stack) is not None
+
+
+def holder() -> str:
+    try:
+        return lock_path().read_text(encoding="utf-8").strip() or "unknown"
+    except OSError:
+        return "unknown"
+
+
+def _lock(stack: ExitStack) -> tuple[int, ...] | None:
+    """The descriptor until the stack closes; none where locks fail; None where another has it."""
+    from filelock import FileLock, Timeout
+
+    taken: list[int] = []
+    try:
+        lock_path().parent.mkdir(parents=True, exist_ok=True)
+        stack.enter_context(FileLock(lock_path(), blocking=False, on_acquired=taken.append))
+    except Timeout:
+        return None
+    except OSError:
+        return ()
+    return tuple(taken)
 
 
 @dataclass(frozen=True)

@@ -17,9 +17,8 @@ from lorakit.pictures.open import write_png
 from lorakit.runs.find import whole_of
 from lorakit.runs.outcome import require_intact
 from lorakit.runs.record import read_record
-from lorakit.sheet.a1111 import A1111
-from lorakit.sheet.comfyui import ComfyUI
 from lorakit.sheet.grid import Column, Sheet, draw_grid
+from lorakit.sheet.interfaces import A1111, ComfyUI
 from lorakit.sheet.source import DrawnCheckpoint, SheetRow, Source, fits, read_source, samples
 from lorakit.show import duration
 from lorakit.weights.finite import inspect

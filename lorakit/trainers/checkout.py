@@ -81,11 +81,6 @@ class Home:
         return self.setting.replace("_", "-")
 
     @property
-    def place_rule(self) -> str:
-        """Of what is named, and is no such checkout."""
-        return f"{self.word}-place"
-
-    @property
     def folder(self) -> Path:
         return checkout.VENDOR / CHECKOUTS[self.trainer][1]
 
@@ -162,7 +157,7 @@ class CheckoutTrainer(Trainer):
         try:
             located, said = home.locate(), list[Fault]()
         except LorakitError as error:
-            located, said = None, [Fault(where, error.message, "", home.place_rule)]
+            located, said = None, [Fault(where, error.message, "", f"{home.word}-place")]
         if located is None:
             what = f"no {home.title} checkout is configured; the plan stands, but `lorakit train`"
             what, rule = f"{what} would stop.", f"no-{home.word}"

@@ -8,8 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from lorakit.errors import refused
-from lorakit.weights.adapters import AdapterNumbers, Factors
-from lorakit.weights.arrays import stored
+from lorakit.weights.adapters import AdapterNumbers, Factors, stored
 from lorakit.weights.keys import KOHYA, MODEL, LoraFile, Module, key_head, native_path, paths_in
 from lorakit.weights.safetensors import Shape
 

@@ -46,6 +46,8 @@ def sha256_of_all(paths: Iterable[Path], *, anew: bool = False) -> dict[Path, st
     """The biggest first; None for one that cannot be read. `anew`: every byte, not the memory."""
     from concurrent.futures import ThreadPoolExecutor
 
+    from lorakit.pictures.pool import cores
+
     asked = list(dict.fromkeys(paths))
     sizes = {path: os.path.getsize(path) if os.path.exists(path) else 0 for path in asked}
     wanted = sorted(asked, key=sizes.__getitem__, reverse=True)
@@ -57,7 +59,7 @@ def sha256_of_all(paths: Iterable[Path], *, anew: bool = False) -> dict[Path, st
         except OSError:
             return None
 
-    with ThreadPoolExecutor(_cores()) as pool:
+    with ThreadPoolExecutor(cores()) as pool:
         found = dict(zip(wanted, pool.map(look, wanted), strict=True))
     memo.save()
     return {path: found[path] for path in asked}
@@ -74,10 +76,6 @@ def _digest(path: Path, memo: Memo, *, anew: bool = False) -> str:
     digest = sha256(path)
     memo.put(path, digest)
     return digest
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _memo() -> Memo:

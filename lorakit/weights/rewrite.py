@@ -14,8 +14,16 @@ from typing import NamedTuple
 import numpy as np
 
 from lorakit.errors import counted, refused
-from lorakit.weights.adapters import AdapterNumbers, Factors, opened_lora, summed
-from lorakit.weights.arrays import WRITTEN, Array, read_array, stored
+from lorakit.weights.adapters import (
+    WRITTEN,
+    AdapterNumbers,
+    Array,
+    Factors,
+    opened_lora,
+    read_array,
+    stored,
+    summed,
+)
 from lorakit.weights.forms import Group, Place, Tensors, groups_of, named, renamed, whole_module
 from lorakit.weights.keys import MODEL, LoraFile, Module, read_lora
 from lorakit.weights.module_names import open_clip_module

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from lorakit.cli.main import main
-from lorakit.weights.arrays import stored
+from lorakit.weights.adapters import stored
 from lorakit.weights.safetensors import read_header, write
 
 HEAD = "lora_unet_double_blocks_{}_img_attn_proj"

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from lorakit.cli.main import main
-from lorakit.dataset.build.arrangement import SubsetPlan, read_arrangement
+from lorakit.dataset.build.manifest import SubsetPlan, read_arrangement
 from lorakit.dataset.build.originals import add, clean_name
 from lorakit.files import owner_mark
 from lorakit.portable import leads_out

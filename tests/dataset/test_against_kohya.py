@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from lorakit.dataset.buckets import BucketRules, Chooser, UnfitError, check
-from lorakit.dataset.folder_names import parse_folder
+from lorakit.dataset.facts import parse_folder
 
 HERE = Path(__file__).parent
 GOLDEN = HERE / "golden" / "kohya_answers.json"

@@ -7,8 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lorakit.dataset.captions import edit as captions
-from lorakit.dataset.captions.edit import Change
-from lorakit.dataset.captions.history import History
+from lorakit.dataset.captions.edit import Change, History
 from lorakit.dataset.captions.read import Words, caption_text, read_words, words_in
 from lorakit.errors import RecipeError
 

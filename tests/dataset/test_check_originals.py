@@ -10,9 +10,9 @@ import pytest
 from drawings import drawing
 from PIL import Image, ImageFilter
 
-from lorakit.dataset.build.arrangement import SubsetPlan
 from lorakit.dataset.build.fit import Fit, Settings
 from lorakit.dataset.build.jobs import jobs_of
+from lorakit.dataset.build.manifest import SubsetPlan
 from lorakit.dataset.build.originals import add
 from lorakit.dataset.build.prepare import prepare
 from lorakit.dataset.check import CheckSettings, check

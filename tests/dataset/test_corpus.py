@@ -13,9 +13,9 @@ from types import ModuleType
 import pytest
 
 from lorakit.dataset.buckets import BucketRules
-from lorakit.dataset.build.arrangement import SubsetPlan
 from lorakit.dataset.build.fit import Settings
 from lorakit.dataset.build.jobs import jobs_of
+from lorakit.dataset.build.manifest import SubsetPlan
 from lorakit.dataset.build.originals import add
 from lorakit.dataset.build.prepare import prepare
 from lorakit.dataset.check import CheckSettings, check

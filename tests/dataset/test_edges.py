@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from lorakit.dataset.build.arrangement import SubsetPlan
 from lorakit.dataset.build.fit import Settings
 from lorakit.dataset.build.jobs import jobs_of
+from lorakit.dataset.build.manifest import SubsetPlan
 from lorakit.dataset.build.originals import add
 from lorakit.dataset.captions import edit as captions
 from lorakit.dataset.check import CheckSettings, balance_faults

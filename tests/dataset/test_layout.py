@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from lorakit import tomllib
 from lorakit.cli.main import main
-from lorakit.dataset.build.arrangement import SubsetPlan, read_arrangement
 from lorakit.dataset.build.fit import Settings
 from lorakit.dataset.build.jobs import jobs_of
+from lorakit.dataset.build.manifest import SubsetPlan, read_arrangement
 from lorakit.dataset.build.originals import add
 from lorakit.dataset.build.prepare import prepare
 from lorakit.dataset.build.subsets import apply, rename

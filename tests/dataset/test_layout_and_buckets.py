@@ -5,13 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lorakit.dataset.buckets import BucketRules, Chooser, UnfitError, check
-from lorakit.dataset.folder_names import (
-    FORBIDDEN,
-    FolderName,
-    format_folder,
-    parse_folder,
-    repeats_said,
-)
+from lorakit.dataset.facts import FORBIDDEN, FolderName, format_folder, parse_folder, repeats_said
 from lorakit.errors import RecipeError
 
 

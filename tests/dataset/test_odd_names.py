@@ -13,13 +13,12 @@ from pathlib import Path
 import pytest
 
 from lorakit.cli.main import entry, main
-from lorakit.dataset.build.arrangement import SubsetPlan
 from lorakit.dataset.build.fit import Settings
 from lorakit.dataset.build.jobs import jobs_of
+from lorakit.dataset.build.manifest import SubsetPlan
 from lorakit.dataset.build.originals import add
 from lorakit.dataset.build.prepare import prepare
-from lorakit.dataset.captions.edit import Change
-from lorakit.dataset.captions.history import History
+from lorakit.dataset.captions.edit import Change, History
 from lorakit.dataset.choose.rank import rank, with_scores, write_rankings
 
 Photo = Callable[..., Path]

@@ -17,10 +17,10 @@ from PIL import Image, ImageCms
 from lorakit.cli.main import main
 from lorakit.dataset.buckets import BucketRules, Chooser
 from lorakit.dataset.build import contact_sheet
-from lorakit.dataset.build.arrangement import SubsetPlan
 from lorakit.dataset.build.contact_sheet import font_for, redraw_sheets, write_sheets
 from lorakit.dataset.build.fit import Settings, plan_fit, render, settings_problems
 from lorakit.dataset.build.jobs import jobs_of
+from lorakit.dataset.build.manifest import SubsetPlan
 from lorakit.dataset.build.originals import add
 from lorakit.dataset.build.prepare import PrepareOutcome, prepare
 from lorakit.dataset.scan import scan

@@ -10,9 +10,9 @@ import pytest
 from PIL import Image, ImageFilter
 
 from lorakit.cli.main import main
-from lorakit.dataset.build.arrangement import Arrangement, SubsetPlan, arrange, read_arrangement
 from lorakit.dataset.build.fit import Settings
 from lorakit.dataset.build.jobs import jobs_of
+from lorakit.dataset.build.manifest import Arrangement, SubsetPlan, arrange, read_arrangement
 from lorakit.dataset.build.prepare import prepare
 from lorakit.dataset.choose import rank
 from lorakit.dataset.choose.rank import Ranked

@@ -11,7 +11,7 @@ from PIL import Image
 
 from lorakit import tomllib
 from lorakit.cli.main import main
-from lorakit.dataset.build.arrangement import SubsetPlan
+from lorakit.dataset.build.manifest import SubsetPlan
 from lorakit.dataset.build.originals import add
 from lorakit.dataset.build.remembered import PLACE
 

@@ -26,7 +26,7 @@ from PIL import Image, ImageDraw
 from lorakit.cli.main import main
 from lorakit.dataset.buckets import BucketRules, Chooser
 from lorakit.dataset.build.remembered import read_remembered
-from lorakit.dataset.captions.history import History
+from lorakit.dataset.captions.edit import History
 from lorakit.dataset.review.server import Server
 from lorakit.dataset.review.session import Conflict, ReviewSession
 from lorakit.dataset.scan import scan

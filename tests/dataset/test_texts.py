@@ -12,7 +12,7 @@ import pytest
 from PIL import Image, ImageDraw, ImageFont
 
 from lorakit.cli.main import main
-from lorakit.dataset.check.texts import text_faults
+from lorakit.dataset.check.looks import text_faults
 
 Photo = Callable[..., Path]
 BOX = [[10, 20], [110, 20], [110, 40], [10, 40]]

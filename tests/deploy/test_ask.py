@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from user_interfaces import A1111Double, ComfyDouble, serving
 
-from lorakit.deploy.ask import ask_to_draw
+from lorakit.deploy.loaders import ask_to_draw
 from lorakit.errors import LorakitError
-from lorakit.sheet import comfyui
+from lorakit.sheet import interfaces
 from lorakit.weights.finite import inspect
 from lorakit.weights.safetensors import write
 
@@ -93,7 +93,7 @@ def test_nobody_is_there(run_dir: Path) -> None:
 def test_a_queue_that_never_moves_is_given_up(
     run_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(comfyui, "PATIENCE_S", 0.3)
+    monkeypatch.setattr(interfaces, "PATIENCE_S", 0.3)
     double = comfy(looks=100)
     with pytest.raises(LorakitError, match="drew nothing within"):
         asked(run_dir, "comfyui", double)

@@ -14,8 +14,8 @@ from pace import until
 
 from lorakit import tomllib
 from lorakit.cli.main import main
+from lorakit.engines.halving import ask_points
 from lorakit.engines.points import combinations, read_variations
-from lorakit.engines.search import ask_points
 from lorakit.engines.sweep import read_sweep, results_of
 from lorakit.errors import RecipeError
 from lorakit.run import queue

@@ -11,6 +11,7 @@ import pytest
 
 from lorakit.cli.main import main
 from lorakit.runs.record import Judged, read_record
+from lorakit.weights.safetensors import write
 
 BOTH = {"maya": (60, 5), "maya-000002": (20, 15)}  # with the trigger, without
 
@@ -56,6 +57,39 @@ def test_without_a_ranking_every_cell_that_is_not_broken_is_drawn(
         ("final", False),
         ("final", False),
     ]
+
+
+def test_a_later_judgement_keeps_what_pictures_say_of_cells_that_are_unchanged(
+    judged_run: Path, measurer: Any
+) -> None:
+    moves = {"maya": ([60, 90, 40], 5), "maya-000002": (20, 15)}
+    python = measurer(maya=-1.0, maya_000002=-1.0, moves=moves)
+    assert judge(judged_run, python) == 0
+    record = json.loads((judged_run / "record.json").read_text())
+    for one in (
+        record["judged"]["base"],
+        *(c["seen"] for c in record["judged"]["cells"] if "seen" in c),
+    ):
+        one["likeness"] = 0.5  # as a model has said
+    told = "likeness: mean cosine of the pictures with the trigger to the training pictures, by M."
+    record["judged"]["notes"].append(told)
+    (judged_run / "record.json").write_text(json.dumps(record))
+    before = read_record(judged_run).judged
+    again = ["judge", str(judged_run), "--python", python, "--strengths", "0.6,1.0"]
+    assert main(again) == 0
+    after = read_record(judged_run).judged
+    assert (after.base, after.cells, after.notes) == (before.base, before.cells, before.notes)
+    assert main([*again, "--checkpoints", "final"]) == 0
+    assert judge(judged_run, python) == 0  # a second look adds to what the model has said
+    assert read_record(judged_run).judged.base == before.base
+    lora = judged_run / "output" / "maya.safetensors"
+    write(lora, {"a.lora_up.weight": ("F32", (1,))}, {}, [bytes([3] * 4)])
+    assert main(again) == 0
+    other = read_record(judged_run).judged
+    assert {cell.label for cell in other.cells if cell.seen} == {"epoch 2"}
+    assert other.base == before.base
+    assert told in other.notes
+    assert not any("nearly" in note for note in other.notes)
 
 
 def test_the_sheet_shares_these_pictures(judged_run: Path, measurer: Any) -> None:

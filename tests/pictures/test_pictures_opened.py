@@ -18,7 +18,7 @@ from lorakit.dataset.check.looks import look
 from lorakit.dataset.scan import scan
 from lorakit.errors import RecipeError
 from lorakit.pictures.open import HEIC_REFUSED, KINDS, RefusedError, TooLargeError, opened
-from lorakit.report.pictures import Budget, shrink
+from lorakit.report.gallery import Budget, shrink
 
 Photo = Callable[..., Path]
 HEIC = b"\0\0\0\x20ftypheic\0\0\0\0mif1heic" + bytes(range(256)) * 8

@@ -10,8 +10,7 @@ from plan_cases import CUDA, PLAIN, folder, recipe
 from lorakit.dataset.scan import scan
 from lorakit.machine import Gpu, Machine
 from lorakit.plan.complete import completed
-from lorakit.plan.estimate import estimate
-from lorakit.plan.fit import verdict
+from lorakit.plan.estimate import estimate, verdict
 from lorakit.plan.foreseen import Estimate
 from lorakit.plan.run_checks import package_faults, run_faults, tokenizer_faults
 from lorakit.plan.steps import count_steps

@@ -11,7 +11,7 @@ from lora_cases import FLUX, arrays, kohya_flux, kohya_unet, random, save
 
 from lorakit.proc import ask
 from lorakit.trainers.kohya.locate import require
-from lorakit.weights.arrays import Array, read_array
+from lorakit.weights.adapters import Array, read_array
 from lorakit.weights.keys import read_lora
 from lorakit.weights.rewrite import convert, cut_ranks, delta_error, merge_into_base, merge_loras
 from lorakit.weights.safetensors import read_header

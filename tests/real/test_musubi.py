@@ -19,8 +19,7 @@ from lorakit.catalogue.parsers import MUSUBI_SCRIPTS, read_musubi
 from lorakit.cli.main import main
 from lorakit.dataset.buckets import BucketRules, Chooser
 from lorakit.proc import ask
-from lorakit.report.scalars import read_scalars
-from lorakit.report.series import read_numbers
+from lorakit.report.series import read_numbers, read_scalars
 from lorakit.runs.find import run_dirs
 from lorakit.runs.record import Record, read_record
 from lorakit.weights.identify import sniff

@@ -11,7 +11,7 @@ import pytest
 from drawn_images import draw
 
 from lorakit.dataset.buckets import BucketRules, Chooser, UnfitError
-from lorakit.dataset.folder_names import parse_folder
+from lorakit.dataset.facts import parse_folder
 from lorakit.files import write_atomic
 from lorakit.machine import Gpu, Machine
 from lorakit.plan.make import make_plan

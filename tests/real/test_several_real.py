@@ -31,7 +31,7 @@ from launches import (
 )
 
 from lorakit.rehearse import standin
-from lorakit.report.scalars import read_scalars
+from lorakit.report.series import read_scalars
 from lorakit.runs.find import progress_rows
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]

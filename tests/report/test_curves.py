@@ -14,9 +14,8 @@ from hypothesis import strategies as some
 
 from lorakit.report.advice import advise
 from lorakit.report.curves import Line, charts, ticks
-from lorakit.report.pictures import spread
-from lorakit.report.scalars import read_scalars
-from lorakit.report.series import Numbers, read_numbers, smoothed, thinned
+from lorakit.report.gallery import spread
+from lorakit.report.series import Numbers, read_numbers, read_scalars, smoothed, thinned
 from lorakit.runs.record import Record
 
 LOSS = tuple((step, 1 / step) for step in range(1, 2001))

@@ -16,8 +16,8 @@ from lorakit.cli.main import main
 from lorakit.cli.terminal.ending import say_outcome
 from lorakit.recipe.model import Consent, Subject
 from lorakit.report import sections
+from lorakit.report.gallery import Budget
 from lorakit.report.make import report_text
-from lorakit.report.pictures import Budget
 from lorakit.runs.outcome import Outcome
 from lorakit.runs.record import Record, read_record
 

@@ -7,12 +7,12 @@ import signal
 import subprocess
 import sys
 
-from lorakit.run.device import device_is_free, holder
+from lorakit.run.train import device_is_free, holder
 
 HOLDS = """
 import os, subprocess, sys
 from pathlib import Path
-from lorakit.run.device import hold_device
+from lorakit.run.train import hold_device
 with hold_device(Path("runs/fox/x"), print) as handles:
     sleeps = [sys.executable, "-c", "import time; time.sleep(60)"]
     print(subprocess.Popen(sleeps, pass_fds=handles, stdout=subprocess.DEVNULL).pid, flush=True)

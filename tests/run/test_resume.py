@@ -29,7 +29,7 @@ from lorakit.runs.ledger import Ledger
 from lorakit.runs.record import Ending, read_record
 from lorakit.runs.states import states_in
 from lorakit.trainers import tokenizers
-from lorakit.trainers.continuation import AT_MOST, Continuation, Paused
+from lorakit.trainers.base import AT_MOST, Continuation, Paused
 from lorakit.trainers.kohya.trainer import Kohya
 from lorakit.trainers.run_files import changed_toml
 from lorakit.weights.finite import inspect

@@ -364,7 +364,7 @@ def test_a_run_folder_that_is_deleted_meanwhile_ends_in_an_outcome_not_a_traceba
 
 
 def test_two_runs_on_one_device_are_told_of_each_other(make_plan: Any) -> None:
-    from lorakit.run.device import hold_device
+    from lorakit.run.train import hold_device
 
     events: list[Event] = []
     with hold_device(Path("runs/other/x"), events.append) as held:

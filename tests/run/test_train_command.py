@@ -210,7 +210,7 @@ def test_the_queue_waits_for_the_device(
     project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from lorakit.cli.queue import run as queue_run
-    from lorakit.run.device import hold_device
+    from lorakit.run.train import hold_device
 
     waits: list[float] = []
     monkeypatch.setattr(queue_run, "WAIT_S", 0.0)

@@ -10,7 +10,7 @@ import pytest
 from user_interfaces import A1111Double, ComfyDouble, serving
 
 from lorakit.cli.main import main
-from lorakit.sheet import address, comfyui
+from lorakit.sheet import interfaces
 from lorakit.weights.finite import inspect
 from lorakit.weights.safetensors import read_header, write
 
@@ -227,7 +227,7 @@ def test_your_own_saved_workflow_keeps_everything_but_prompt_seed_and_lora(
 
 
 def test_an_exported_workflow_is_taken_with_the_loader_that_has_ours(run_dir: Path) -> None:
-    graph = json.loads((comfyui.WORKFLOWS / "sd15.json").read_text())
+    graph = json.loads((interfaces.WORKFLOWS / "sd15.json").read_text())
     graph["1"]["inputs"]["ckpt_name"] = "other.safetensors"
     graph["2"]["inputs"]["lora_name"] = "chars/ink.safetensors"
     graph["4"]["inputs"]["text"], graph["5"]["inputs"]["text"] = "{prompt}", "{negative}, ugly"
@@ -312,7 +312,7 @@ def test_what_goes_wrong_in_comfyui_is_said_and_what_was_drawn_is_kept(
     monkeypatch: Any,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(comfyui, "PATIENCE_S", 0.3 if "looks" in how else 30.0)
+    monkeypatch.setattr(interfaces, "PATIENCE_S", 0.3 if "looks" in how else 30.0)
     program = comfy(run_dir, **how)
     assert sheet(program) == 1
     err = capsys.readouterr().err
@@ -413,7 +413,7 @@ def test_a_program_that_never_answers_is_given_up(
 ) -> None:
     import socket
 
-    monkeypatch.setattr(address, "TIMEOUT_S", 0.2)
+    monkeypatch.setattr(interfaces, "TIMEOUT_S", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as deaf:
         url = f"http://127.0.0.1:{deaf.getsockname()[1]}"
         assert main(["sheet", "maya", *SHEET, "--with", "comfyui", "--at", url]) == 1

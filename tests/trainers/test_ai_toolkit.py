@@ -29,10 +29,8 @@ from lorakit.runs.find import progress_rows
 from lorakit.runs.outcome import Outcome
 from lorakit.runs.record import read_record
 from lorakit.trainers.ai_toolkit.config_file import replaced, yaml_text
-from lorakit.trainers.ai_toolkit.lines import AiToolkitText
-from lorakit.trainers.ai_toolkit.trainer import AVERAGED
-from lorakit.trainers.base import Trainer
-from lorakit.trainers.continuation import ANEW
+from lorakit.trainers.ai_toolkit.trainer import AVERAGED, AiToolkitText
+from lorakit.trainers.base import ANEW, Trainer
 
 FAKE = Path(__file__).parents[1] / "fakes" / "ai_toolkit_run.py"
 PRESETS = {"flux-aitk": "flux", "qwen-image-aitk": "qwen_image", "wan22-aitk": "wan22"}

@@ -24,8 +24,7 @@ from lorakit.recipe.resolve import resolve
 from lorakit.report import gallery
 from lorakit.runs.images import images_of, write_images
 from lorakit.runs.opening import opening_record
-from lorakit.trainers.base import Command, Start, Work
-from lorakit.trainers.continuation import Paused
+from lorakit.trainers.base import Command, Paused, Start, Work
 from lorakit.trainers.musubi import caches, run_files
 from lorakit.trainers.musubi.rules import RULES
 from lorakit.trainers.musubi.trainer import Musubi

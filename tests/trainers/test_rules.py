@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 
 from lorakit import tomllib
-from lorakit.catalogue.bounds import BOUNDS
-from lorakit.catalogue.options import options
+from lorakit.catalogue.options import BOUNDS, options
 from lorakit.families import FAMILIES, run_by
 from lorakit.machine import Gpu, Machine
 from lorakit.plan.complete import completed

@@ -11,8 +11,7 @@ import pytest
 from lora_cases import WIDTH, arrays, kohya_flux, kohya_unet, random, save
 
 from lorakit.errors import LorakitError
-from lorakit.weights.adapters import opened_lora
-from lorakit.weights.arrays import Array, stored
+from lorakit.weights.adapters import Array, opened_lora, stored
 from lorakit.weights.keys import FORMS, read_lora
 from lorakit.weights.rewrite import (
     convert,

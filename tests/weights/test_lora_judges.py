@@ -11,7 +11,7 @@ from lora_cases import arrays, kohya_unet, random, save
 
 torch = pytest.importorskip("torch")
 
-from lorakit.weights.arrays import Array  # noqa: E402 -- after the check that torch is there
+from lorakit.weights.adapters import Array  # noqa: E402 -- after the check that torch is there
 from lorakit.weights.keys import read_lora  # noqa: E402
 from lorakit.weights.rewrite import convert  # noqa: E402
 

@@ -18,11 +18,10 @@ from lorakit.cli.terminal.arguments import Arguments, Parser
 from lorakit.cli.terminal.dataset_target import Target, read_target, writing
 from lorakit.cli.terminal.next_step import next_for_dataset, say_next
 from lorakit.cli.terminal.screen import counting
-from lorakit.dataset.build.arrangement import SubsetPlan, folder_for, subset_folders
+from lorakit.dataset.build.manifest import SubsetPlan, folder_for, subset_folders
 from lorakit.dataset.build.originals import MIN_SIDE, ORIGINALS, AddOutcome, add, subset_to_fill
 from lorakit.dataset.build.sources import IMG, AlbumPart, parts_of
-from lorakit.dataset.facts import looks_like_image
-from lorakit.dataset.folder_names import format_folder
+from lorakit.dataset.facts import format_folder, looks_like_image
 from lorakit.dataset.rules import shown
 from lorakit.errors import RecipeError, counted
 from lorakit.show import print_json, say, table

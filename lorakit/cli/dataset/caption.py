@@ -22,8 +22,14 @@ from lorakit.cli.terminal.arguments import Arguments, Parser
 from lorakit.cli.terminal.dataset_target import Target, read_target, writing
 from lorakit.cli.terminal.next_step import next_for_dataset, say_next
 from lorakit.dataset.build.contact_sheet import redraw_sheets
-from lorakit.dataset.captions.edit import PLACEHOLDERS, Change, Request, requested, subsets_named
-from lorakit.dataset.captions.history import History
+from lorakit.dataset.captions.edit import (
+    PLACEHOLDERS,
+    Change,
+    History,
+    Request,
+    requested,
+    subsets_named,
+)
 from lorakit.dataset.rules import shown
 from lorakit.errors import RecipeError, counted
 from lorakit.show import print_json, print_text, say, say_faults

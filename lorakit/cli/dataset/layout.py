@@ -27,8 +27,7 @@ from lorakit.cli.terminal.dataset_target import Target, read_target, writing
 from lorakit.cli.terminal.next_step import next_for_dataset, say_next
 from lorakit.dataset.build import subsets as arranging
 from lorakit.dataset.captions.edit import Change
-from lorakit.dataset.facts import DatasetFacts
-from lorakit.dataset.folder_names import format_folder, parse_folder
+from lorakit.dataset.facts import DatasetFacts, format_folder, parse_folder
 from lorakit.dataset.rules import shown
 from lorakit.dataset.share import kohya_toml as exchange
 from lorakit.dataset.split import steps_sentence

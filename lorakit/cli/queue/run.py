@@ -18,10 +18,9 @@ from lorakit.cli.terminal.screen import screen
 from lorakit.cli.train import Result, say_end, train_one
 from lorakit.errors import LorakitError
 from lorakit.run import queue
-from lorakit.run.device import device_is_free, holder
 from lorakit.run.resume.adopt import adopt, close_dead_run
 from lorakit.run.resume.stages import resume_run
-from lorakit.run.train import own_run
+from lorakit.run.train import device_is_free, holder, own_run
 from lorakit.runs.find import live_state, run_name
 from lorakit.runs.outcome import Outcome
 from lorakit.runs.record import read_record

@@ -124,12 +124,13 @@ def _sheet(name: str, trainer: str, family: str, trigger: str, at_work: Path) ->
     from lorakit.families import FAMILIES
     from lorakit.sheet.source import read_source
     from lorakit.trainers.table import TRAINERS
+    from lorakit.trainers.table import trainer as named
 
-    draws = trainer in TRAINERS and TRAINERS[trainer].DRAWS_SHEETS
+    draws = trainer in TRAINERS and named(trainer).DRAWS_SHEETS
     if not draws and any((at_work / "output" / "sample").glob("*.png")):
         return f"lorakit sheet {name} --from-samples"
     able = FAMILIES[family].trainers if family in FAMILIES else ()
-    if not any(TRAINERS[one].DRAWS_SHEETS for one in able):
+    if not any(named(one).DRAWS_SHEETS for one in able):
         return ""
     try:
         rows = read_source(at_work).rows

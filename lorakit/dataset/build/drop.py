@@ -6,8 +6,7 @@ from dataclasses import replace
 from itertools import count, takewhile
 from pathlib import Path
 
-from lorakit.dataset.build.arrangement import subset_folders
-from lorakit.dataset.build.manifest import FOLDER, Manifest
+from lorakit.dataset.build.manifest import FOLDER, Manifest, subset_folders
 from lorakit.dataset.build.originals import ORIGINALS, name_of
 from lorakit.dataset.build.remembered import read_remembered, remember
 from lorakit.dataset.build.sources import images_below

@@ -5,13 +5,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from lorakit.dataset.build.arrangement import SubsetPlan, folder_for, read_arrangement
 from lorakit.dataset.build.fit import SUFFIXES, Settings
-from lorakit.dataset.build.manifest import Manifest
+from lorakit.dataset.build.manifest import Manifest, SubsetPlan, folder_for, read_arrangement
 from lorakit.dataset.build.originals import ORIGINALS, clean_name, free_stem, name_of
 from lorakit.dataset.build.remembered import read_remembered
 from lorakit.dataset.build.sources import images_below
-from lorakit.dataset.folder_names import parse_folder
+from lorakit.dataset.facts import parse_folder
 from lorakit.dataset.rules import shown
 from lorakit.errors import RecipeError
 from lorakit.portable import folded

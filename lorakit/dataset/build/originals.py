@@ -11,12 +11,11 @@ from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
 
-from lorakit.dataset.build.arrangement import SubsetPlan, arrange, read_arrangement
+from lorakit.dataset.build.manifest import SubsetPlan, arrange, read_arrangement
 from lorakit.dataset.build.sources import Candidate, gather
 from lorakit.dataset.check.looks import look
 from lorakit.dataset.check.model import Look
-from lorakit.dataset.facts import FOREIGN
-from lorakit.dataset.folder_names import FORBIDDEN, format_folder
+from lorakit.dataset.facts import FORBIDDEN, FOREIGN, format_folder
 from lorakit.dataset.rules import shown
 from lorakit.errors import Fault, RecipeError
 from lorakit.files import below, into_place, owner_mark, sha256, sweep

@@ -12,10 +12,9 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from lorakit import json_text
-from lorakit.dataset.build.arrangement import subset_folders
+from lorakit.dataset.build.manifest import subset_folders
 from lorakit.dataset.captions.read import CAPTION_SUFFIXES, caption_beside
-from lorakit.dataset.facts import looks_like_image
-from lorakit.dataset.folder_names import parse_folder
+from lorakit.dataset.facts import looks_like_image, parse_folder
 from lorakit.dataset.rules import shown
 from lorakit.errors import Fault, RecipeError
 from lorakit.journal import Journal

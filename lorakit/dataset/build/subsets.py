@@ -8,19 +8,19 @@ from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from lorakit.dataset.build.arrangement import (
+from lorakit.dataset.build.manifest import (
+    FOLDER,
     Arrangement,
+    Manifest,
     SubsetPlan,
     arrange,
     arrangement_of,
     read_arrangement,
     subset_folders,
 )
-from lorakit.dataset.build.manifest import FOLDER, Manifest
 from lorakit.dataset.build.originals import ORIGINALS
 from lorakit.dataset.captions.edit import Change
-from lorakit.dataset.facts import SubsetFacts, is_image_name
-from lorakit.dataset.folder_names import format_folder
+from lorakit.dataset.facts import SubsetFacts, format_folder, is_image_name
 from lorakit.dataset.rules import shown
 from lorakit.dataset.split import balanced, solve
 from lorakit.errors import Fault, RecipeError, counted, did_you_mean

@@ -25,9 +25,8 @@ def check(
 ) -> tuple[Fault, ...]:
     """Errors first, then warnings, each in the order of the files."""
     from lorakit.dataset.check.captions import caption_faults
-    from lorakit.dataset.check.looks import look_at
+    from lorakit.dataset.check.looks import look_at, open_reader, text_faults
     from lorakit.dataset.check.pictures import picture_faults, sources_of
-    from lorakit.dataset.check.texts import open_reader, text_faults
 
     reader = open_reader() if settings.text else None
     images = [image.path for image in facts.images if not image.frames]

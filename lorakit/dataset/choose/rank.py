@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from lorakit import json_text
-from lorakit.dataset.build.arrangement import Arrangement, arrange, read_arrangement
-from lorakit.dataset.build.manifest import FOLDER, Manifest
+from lorakit.dataset.build.manifest import FOLDER, Arrangement, Manifest, arrange, read_arrangement
 from lorakit.dataset.build.originals import ORIGINALS
 from lorakit.dataset.build.remembered import read_remembered
 from lorakit.dataset.build.sources import images_below

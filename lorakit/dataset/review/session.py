@@ -26,8 +26,7 @@ from lorakit.dataset.build.remembered import (
     remember,
     write_marks,
 )
-from lorakit.dataset.captions.edit import Change, parts
-from lorakit.dataset.captions.history import History
+from lorakit.dataset.captions.edit import Change, History, parts
 from lorakit.dataset.captions.read import caption_text
 from lorakit.dataset.facts import DatasetFacts
 from lorakit.dataset.lock import hold_dataset

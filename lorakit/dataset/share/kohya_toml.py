@@ -8,8 +8,7 @@ from typing import Any
 
 from lorakit import tomllib
 from lorakit.dataset.build.originals import copy_file
-from lorakit.dataset.facts import DatasetFacts, is_image_name
-from lorakit.dataset.folder_names import format_folder
+from lorakit.dataset.facts import DatasetFacts, format_folder, is_image_name
 from lorakit.dataset.rules import shown
 from lorakit.errors import Fault
 from lorakit.files import sha256

@@ -10,7 +10,7 @@ from typing import Any
 
 from lorakit import json_text, tomllib
 from lorakit.catalogue.options import Option
-from lorakit.dataset.folder_names import parse_folder
+from lorakit.dataset.facts import parse_folder
 from lorakit.errors import Fault, did_you_mean
 from lorakit.recipe.values import fit
 from lorakit.trainers.embedded.options import (

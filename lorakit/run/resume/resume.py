@@ -28,8 +28,7 @@ from lorakit.runs.ledger import Ledger
 from lorakit.runs.outcome import Outcome
 from lorakit.runs.record import Ending, Record, ResumedPart, Warned, read_record
 from lorakit.runs.states import State
-from lorakit.trainers.base import Command
-from lorakit.trainers.continuation import ANEW, Continuation, Paused
+from lorakit.trainers.base import ANEW, Command, Continuation, Paused
 from lorakit.trainers.table import trainer
 
 EXACT = ("weights", "optimiser", "learning rate at every step", "number of steps", "file names")

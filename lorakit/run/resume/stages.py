@@ -15,9 +15,8 @@ from lorakit.errors import LorakitError
 from lorakit.events import Emit, Event, silent
 from lorakit.plan.model import Plan
 from lorakit.processes import Identity
-from lorakit.run.resume.adopt import close_dead_run
+from lorakit.run.resume.adopt import close_dead_run, record_stages
 from lorakit.run.resume.resume import resume
-from lorakit.run.resume.stage_records import record_stages
 from lorakit.run.train import execute, job_of, own_run, written_down
 from lorakit.run.watch.hashing import BackgroundHasher
 from lorakit.runs.find import run_name, whole_of

@@ -1,5 +1,8 @@
 """ai-toolkit as a `Trainer`: one command, one YAML. Interrupted it saves nothing and exits 0."""
 
+import math
+import os
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -8,13 +11,13 @@ from typing import Any
 
 from lorakit import tomllib
 from lorakit.catalogue.file_names import EXPERTS, CheckpointName
+from lorakit.events import Event
+from lorakit.logfile import text_of
 from lorakit.recipe.model import Resolved
 from lorakit.recipe.options import Options
 from lorakit.trainers.ai_toolkit import config_file, rules
-from lorakit.trainers.ai_toolkit.lines import AiToolkitText
-from lorakit.trainers.base import Command, Start, Work
+from lorakit.trainers.base import ANEW, Command, Continuation, Paused, Start, Work
 from lorakit.trainers.checkout import CheckoutTrainer, Home
-from lorakit.trainers.continuation import ANEW, Continuation, Paused
 from lorakit.trainers.progress import Reader
 from lorakit.trainers.tokenizers import is_cached
 from lorakit.weights.safetensors import steps_of
@@ -29,6 +32,11 @@ _FETCHED: Mapping[str, tuple[str, ...]] = MappingProxyType(
 )
 OPTIMIZER = "optimizer.pt"
 AVERAGED = "the average begins anew with the averaged weights, which are all that it saves"
+# maya:  33%|###3      | 2/6 [00:04<00:05, 1.42s/it, lr: 1.0e-03 loss: 1.026e-01]
+_BAR = re.compile(rb"\| (\d+)/(\d+) \[[^\]]*?, lr: (\S+) loss: ([^\s\]]+)")
+_SAVED = re.compile(r"Saved checkpoint to (.+)$")
+_OPTIMIZER = re.compile(r"^(?:Saved optimizer to |Could not save optimizer)")
+_OOM = re.compile(r"# OOM during training step, skipping batch (\d)/3 #")
 
 
 class AiToolkit(CheckoutTrainer):
@@ -150,3 +158,59 @@ def _names(stem: str, family: str, settings: Mapping[str, Any]) -> tuple[Checkpo
 def _link(place: Path, target: Path) -> None:
     if not place.is_symlink():
         place.symlink_to(target)
+
+
+class AiToolkitText(Reader):
+    """Before the bar moves on, its frame has the old count and the new loss; so a step is told when
+    the count rises. A loss that was NaN is printed as 0.
+    """
+
+    PHASES = (
+        ("Caching latents", "caching"),
+        ("Caching text embeddings", "caching"),
+        ("Generating Images", "sampling"),
+        ("Generating baseline samples", "sampling"),
+    )
+
+    def __init__(self, total: int = 0) -> None:
+        self._total = total
+        self._frame: tuple[int, float, float] | None = None  # count, rate, loss
+        self._saved: list[Event] = []  # until its optimiser is saved, too
+
+    def feed(self, line: bytes) -> list[Event]:
+        if frame := _BAR.search(line):
+            return [*self.new_phase("training"), *self._bar(*frame.groups())]
+        text = text_of(line)
+        if match := _SAVED.search(text):
+            step = self._frame[0] + 1 if self._frame else None
+            self._saved = [Event("saving", step, path=str(path)) for path in written(match[1])]
+            return self.new_phase("saving")
+        if _OPTIMIZER.search(text):
+            return self.finish()
+        if match := _OOM.search(text):
+            what = f"out of memory: a batch was left out ({match[1]} of 3) and counted as a step"
+            return [Event("warning", text=what, rule="oom-skipped")]
+        if text.strip() == "loss is nan":
+            return [Event("nan", self._frame[0] + 1 if self._frame else None)]
+        return self.phase_in(text)
+
+    def finish(self) -> list[Event]:
+        saved, self._saved = self._saved, []
+        return saved
+
+    def _bar(self, count: bytes, total: bytes, rate: bytes, loss: bytes) -> list[Event]:
+        before, shown = self._frame, float(loss)
+        self._frame = (int(count), float(rate), shown or math.nan)
+        if before is None or self._frame[0] <= before[0]:
+            return []
+        step, of = before[0] + 1, self._total or int(total)
+        return [Event("step", step, of, loss=before[2], lr=before[1])]
+
+
+def written(path: str) -> list[Path]:
+    """Of a model with two experts it names a file that does not exist: there is one of each. The
+    folder is a link to the run's output.
+    """
+    named = Path(os.path.realpath(path))
+    parts = [named.with_name(f"{named.stem}_{part}{named.suffix}") for part in EXPERTS]
+    return [one for one in parts if one.is_file()] or [named]

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from lorakit.catalogue import options as catalogue
-from lorakit.catalogue.bounds import BOUNDS, Bound
 from lorakit.catalogue.networks import Words, misread
+from lorakit.catalogue.options import BOUNDS, Bound
 from lorakit.errors import Fault, RecipeError, did_you_mean
 from lorakit.families import FAMILIES
 from lorakit.machine import Machine

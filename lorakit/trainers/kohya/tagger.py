@@ -10,9 +10,8 @@ from pathlib import Path
 
 from lorakit.config import cache_dir
 from lorakit.dataset.captions.edit import parts
-from lorakit.dataset.captions.models import tagger_repository
 from lorakit.dataset.captions.read import read_words
-from lorakit.dataset.captions.tagger import TagChoice
+from lorakit.dataset.captions.tagger import TagChoice, tagger_repository
 from lorakit.errors import SetupError
 from lorakit.proc import ask
 from lorakit.trainers.kohya.locate import require

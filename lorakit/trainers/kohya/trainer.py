@@ -12,9 +12,8 @@ from lorakit.families import FAMILIES
 from lorakit.recipe.model import Resolved
 from lorakit.recipe.options import Options
 from lorakit.trainers import tokenizers
-from lorakit.trainers.base import Script, Work
+from lorakit.trainers.base import ANEW, Continuation, Paused, Script, Work, saves_after
 from lorakit.trainers.checkout import CheckoutTrainer, Located, packages_of
-from lorakit.trainers.continuation import ANEW, Continuation, Paused, saves_after
 from lorakit.trainers.kohya import rules
 from lorakit.trainers.kohya.locate import HOME
 

@@ -12,9 +12,8 @@ from lorakit.events import Event
 from lorakit.families import FAMILIES
 from lorakit.recipe.model import Resolved
 from lorakit.recipe.options import Options
-from lorakit.trainers.base import Command, Script, Start
+from lorakit.trainers.base import Command, Continuation, Paused, Script, Start, saves_after
 from lorakit.trainers.checkout import CheckoutTrainer, Home
-from lorakit.trainers.continuation import Continuation, Paused, saves_after
 from lorakit.trainers.musubi import caches, rules, run_files
 from lorakit.trainers.progress import Reader
 from lorakit.trainers.tokenizers import is_cached

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 
-from lorakit.catalogue.bounds import BOUNDS
+from lorakit.catalogue.options import BOUNDS
 from lorakit.errors import Fault
 from lorakit.trainers.rule import Case, Finder, Rule, warning
 

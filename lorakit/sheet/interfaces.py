@@ -1,23 +1,62 @@
-"""Drawn by the user's own ComfyUI: checked first, then a picture at a time; it keeps none."""
+"""Drawn by the user's own ComfyUI, A1111 or Forge, at the address that the user names and no other:
+checked first, then a picture at a time. A1111 and Forge say of every picture which LoRAs they
+loaded; ComfyUI keeps no picture.
+"""
 
+import base64
 import json
+import re
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
+from dataclasses import dataclass
 from functools import cache
+from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, urlencode
+from urllib.parse import quote, urlencode, urlsplit
 
 from lorakit import json_text
 from lorakit.errors import LorakitError, did_you_mean, few
-from lorakit.sheet.address import Address
 from lorakit.sheet.graph import fill_places, loader_of, put_on, read_graph
 from lorakit.sheet.source import Source
+from lorakit.weights.finite import inspect
 from lorakit.weights.safetensors import read_header
 
 PATIENCE_S = 600.0  # for one picture, its turn in the queue included
 WORKFLOWS = Path(__file__).with_name("workflows")
+TIMEOUT_S, MOST_ANSWER = 30.0, 1 << 27
+
+
+@dataclass(frozen=True)
+class Address:
+    url: str
+
+    def ask(self, path: str, data: Any = None, *, wait_s: float | None = None) -> Any:
+        """Its answer: JSON, or a picture's bytes. Without proxies, and not where it points to."""
+        parts, url = urlsplit(self.url), self.url.rstrip("/") + path
+        doors = {"http": HTTPConnection, "https": HTTPSConnection}
+        if parts.scheme not in doors or not parts.netloc:
+            raise LorakitError(f"--at {self.url}: an address such as http://127.0.0.1:8188.")
+        body = None if data is None else json.dumps(data)
+        headers = {"Content-Type": "application/json"} if body else {}
+        try:
+            with closing(doors[parts.scheme](parts.netloc, timeout=wait_s or TIMEOUT_S)) as door:
+                verb = "POST" if body else "GET"
+                door.request(verb, parts.path.rstrip("/") + path, body, headers)
+                answer = door.getresponse()
+                found = answer.read(MOST_ANSWER)
+            if answer.status == 200:
+                picture = answer.headers.get_content_maintype() == "image"
+                return found if picture else json_text.loads(found or b"{}")
+        except (OSError, ValueError, HTTPException) as error:
+            hint = "Is it running there? A1111 and Forge must be started with --api."
+            why = getattr(error, "strerror", None) or str(error) or type(error).__name__
+            raise LorakitError(f"{url} gives no answer: {why}.", hint=hint) from error
+        text = found[:65536].decode("utf-8", "replace")
+        said = re.findall(r'"(?:details|message|detail|errors)": *"([^"]+)"', text)
+        why = "; ".join(dict.fromkeys(said)) or answer.reason
+        raise LorakitError(f"{url} answers {answer.status}: {why}")
 
 
 class ComfyUI:
@@ -119,3 +158,41 @@ def not_there(address: Address, name: str, listed: Sequence[str]) -> LorakitErro
     what = f"{address.url} has no {name}. {did_you_mean(name, listed)}".rstrip()
     way = "lorakit deploy RUN --checkpoint NAME puts a LoRA there."
     return LorakitError(what, hint=f"It lists {few(listed, 5) or 'none'}. {way}")
+
+
+class A1111:
+    def __init__(self, address: Address, source: Source, loras: Sequence[Path]) -> None:
+        """Everything that a sheet needs is there, or this says what is not."""
+        self.address, orders = address, json_text.read(WORKFLOWS / "a1111.json")
+        if source.family not in orders:
+            raise LorakitError(f"A1111 and Forge draw {', '.join(orders)}, not {source.family}.")
+        address.ask("/sdapi/v1/refresh-loras", {})
+        names = [str(one["name"]) for one in address.ask("/sdapi/v1/loras")]
+        for lora in loras:
+            if lora.stem not in names:
+                raise not_there(address, lora.stem, names)
+        facts = facts_of(source)
+        base = facts.get("pretrained_model_name_or_path", "")
+        every = [str(one["title"]) for one in address.ask("/sdapi/v1/sd-models")]
+        titles = {re.split(r"[/\\]", one.partition(" [")[0])[-1]: one for one in every}
+        if base not in titles:
+            raise not_there(address, base, list(titles))
+        self.order = fill_places(orders[source.family], {**facts, "base": titles[base]})
+        self.mark = json.dumps([address.url, self.order], sort_keys=True)
+
+    def draw(self, job: Mapping[str, Any], worn: Sequence[tuple[Path, float]]) -> bytes:
+        url, on = self.address.url, [(lora, strength) for lora, strength in worn if strength]
+        loras = "".join(f" <lora:{lora.stem}:{strength:g}>" for lora, strength in on)
+        order = fill_places(self.order, {**job, "loras": loras})
+        answer = self.address.ask("/sdapi/v1/txt2img", order, wait_s=PATIENCE_S)
+        try:
+            said = str(json.loads(answer["info"])["infotexts"][0]).partition("Lora hashes")[2]
+            picture = base64.b64decode(answer["images"][0].rpartition(",")[2])
+        except (KeyError, IndexError, TypeError, ValueError, AttributeError):
+            raise LorakitError(f"{url} answers with half a picture, or none.") from None
+        for lora, _ in on:
+            if f"{lora.stem}: {(inspect(lora).tensors_sha256 or '')[:12]}" not in said:
+                what = f"{url} drew, but not with this {lora.stem}. It names: {said or 'none'}"
+                hint = "Its terminal says why. Another file of that name? LoRA hashes switched off?"
+                raise LorakitError(what, hint=hint)
+        return picture
