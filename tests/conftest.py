@@ -6,13 +6,15 @@ import gc
 import itertools
 import os
 import re
+import shlex
 import signal
+import sys
 from pathlib import Path
 
 import pytest
 from drawings import photo
 from hypothesis import settings
-from plans_by_hand import make_plan, project
+from plans_by_hand import FAKES, make_plan, project
 
 from lorakit import config
 from lorakit.run.watch import supervise
@@ -65,6 +67,16 @@ def own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monke
     for key in config.KEYS:
         monkeypatch.delenv(f"LORAKIT_{key.upper()}", raising=False)
     return home
+
+
+@pytest.fixture
+def python_at_once(tmp_path: Path) -> Path:
+    """A Python that starts at once what accelerate's launcher would start after some seconds."""
+    file = tmp_path / "python"
+    words = [sys.executable, str(FAKES / "launches_at_once.py")]
+    file.write_text(f'#!/bin/sh\nexec {shlex.join(words)} "$@"\n', encoding="utf-8")
+    file.chmod(0o755)
+    return file
 
 
 @pytest.fixture

@@ -16,9 +16,11 @@ from lorakit.run.train import train
 pytestmark = pytest.mark.slow
 
 
-def provoke(case: Case, place: Path, base: Path, trainer: str) -> None:
+def provoke(
+    case: Case, place: Path, base: Path, trainer: str, launch: dict[str, str] | None = None
+) -> None:
     recipe = project(place, base, trainer)
-    plan = planned(recipe)
+    plan = planned(recipe, launch)
     assert [fault for fault in plan.faults if fault.severity == "error"] == []
     if case.damage:
         case.damage(place)
@@ -44,6 +46,11 @@ def test_sd_scripts_failing_is_explained(
 
 
 @pytest.mark.parametrize("case", SHARED, ids=lambda case: case.name)
-def test_the_embedded_trainer_failing_is_explained(case: Case, tmp_path: Path) -> None:
+def test_the_embedded_trainer_failing_is_explained(
+    case: Case, tmp_path: Path, python_at_once: Path
+) -> None:
+    """The first of them under accelerate's launcher, which takes seconds."""
     tiny = pytest.importorskip("tiny_bases")
-    provoke(case, tmp_path / "project", tiny.make_tiny("sd15", tmp_path / "tiny"), "embedded")
+    launch = {} if case is SHARED[0] else {"launch.python": str(python_at_once)}
+    base = tiny.make_tiny("sd15", tmp_path / "tiny")
+    provoke(case, tmp_path / "project", base, "embedded", launch)

@@ -43,11 +43,13 @@ mixed_precision = "no"
 max_train_epochs = 3
 train_batch_size = 1
 cache_latents = true
+[launch]
+python = "PYTHON"
 """
 
 
 @pytest.fixture
-def plan_of(tmp_path: Path) -> Any:
+def plan_of(tmp_path: Path, python_at_once: Path) -> Any:
     pytest.importorskip("torch")
     from PIL import Image
     from tiny_bases import make_tiny
@@ -60,7 +62,7 @@ def plan_of(tmp_path: Path) -> Any:
         (images / f"{number}.txt").write_text(f"ball, {colour} wall")
     (tmp_path / "recipes").mkdir()
     recipe = tmp_path / "recipes" / "ball.toml"
-    recipe.write_text(RECIPE)
+    recipe.write_text(RECIPE.replace("PYTHON", str(python_at_once)))
 
     def make(run: str) -> Plan:
         resolved, faults = resolve(recipe)

@@ -372,7 +372,7 @@ def test_a_stage_whose_files_cannot_be_written_is_a_setup_error(plans: Any) -> N
 
 
 @pytest.mark.slow
-def test_two_real_stages_on_a_tiny_base(tmp_path: Path) -> None:
+def test_two_real_stages_on_a_tiny_base(tmp_path: Path, python_at_once: Path) -> None:
     """The command itself: faces, then everything from the faces' LoRA; the second stage starts where the first one ended."""
     pytest.importorskip("torch")
     from PIL import Image
@@ -388,7 +388,7 @@ def test_two_real_stages_on_a_tiny_base(tmp_path: Path) -> None:
             )
             (tmp_path / "datasets" / folder / f"{number}.txt").write_text("fox_kit, a wall\n")
     (tmp_path / "recipes").mkdir()
-    (tmp_path / "recipes" / "fox.toml").write_text(RECIPE)
+    (tmp_path / "recipes" / "fox.toml").write_text(RECIPE.replace("PYTHON", str(python_at_once)))
     done = subprocess.run(
         [sys.executable, "-m", "lorakit", "train", "recipes/fox.toml"],
         cwd=tmp_path,
@@ -438,6 +438,9 @@ network_alpha = 4
 learning_rate = 1e-2
 lr_scheduler = "constant"
 sdpa = false
+
+[launch]
+python = "PYTHON"
 
 [[stage]]
 name = "faces"

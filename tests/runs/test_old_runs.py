@@ -7,7 +7,6 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-import sys
 from pathlib import Path
 
 import pytest
@@ -27,14 +26,14 @@ DONE, STOPPED = "20260101-120000", "20260102-120000"
 
 
 @pytest.fixture
-def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def runs(tmp_path: Path, python_at_once: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     shutil.copytree(HERE / "tests/golden/old_runs", tmp_path, dirs_exist_ok=True)
     shutil.copytree(HERE / "recipes/demo/base", tmp_path / "recipes/demo/base")
     filled = {
         "{PROJECT}": str(tmp_path),
         "{LORAKIT}": str(tmp_path),
         "{OLD}": str(tmp_path / "gone"),
-        "{PYTHON}": sys.executable,
+        "{PYTHON}": str(python_at_once),
     }
     for path in (tmp_path / "runs").rglob("*.*"):
         if path.suffix in {".json", ".toml"}:
