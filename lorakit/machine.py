@@ -1,7 +1,6 @@
 """What this machine is, without importing torch, and what another is that somebody names."""
 
 import os
-import platform
 import re
 import shutil
 from dataclasses import dataclass, field, replace
@@ -60,8 +59,8 @@ def known_cards() -> dict[str, Gpu]:
 
 
 def this_machine() -> Machine:
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return Machine(platform.system(), platform.machine(), os.cpu_count() or 1, memory, _gpus())
+    memory, here = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), os.uname()
+    return Machine(here.sysname, here.machine, os.cpu_count() or 1, memory, _gpus())
 
 
 def machine_named(text: str) -> Machine:

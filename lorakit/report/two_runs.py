@@ -13,8 +13,8 @@ from lorakit.proof.pair import compare_runs
 from lorakit.report.advice import sentence
 from lorakit.report.curves import Line, charts
 from lorakit.report.gallery import SAMPLES, Budget, by_step, figure, samples_of
+from lorakit.report.make import resumed_from
 from lorakit.report.page import code, page, soft, table
-from lorakit.report.sections import resumed_from
 from lorakit.report.series import Numbers, Point, Points, read_numbers, smoothed
 from lorakit.runs.find import live_state, run_name
 from lorakit.runs.record import Record, read_record

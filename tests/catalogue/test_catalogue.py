@@ -8,11 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from lorakit.exchange.said import options_of
 
 from lorakit.catalogue import options as catalogue
 from lorakit.catalogue import parsers
 from lorakit.catalogue.options import commit, networks, options
+from lorakit.exchange.command import options_of
 from lorakit.families import FAMILIES
 from lorakit.proc import ask
 from lorakit.trainers.kohya.locate import PIN

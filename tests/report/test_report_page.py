@@ -15,7 +15,7 @@ import pytest
 from lorakit.cli.main import main
 from lorakit.cli.terminal.ending import say_outcome
 from lorakit.recipe.model import Consent, Subject
-from lorakit.report import sections
+from lorakit.report import make
 from lorakit.report.gallery import Budget
 from lorakit.report.make import report_text
 from lorakit.runs.outcome import Outcome
@@ -106,7 +106,7 @@ def test_what_the_judge_found_has_a_part_of_its_own(make_run: Any) -> None:
 def test_the_page_says_who_is_shown_and_where_the_pictures_come_from() -> None:
     consent = Consent("Maya Lind", "2026-11-28", "training")
     subject = Subject("person", "photos of <mine>", "CC BY 4.0", True, consent, {"for": "ada"})
-    html = sections.origins(Record(notes="second try", subject=subject))
+    html = make.origins(Record(notes="second try", subject=subject))
     for words in (
         *("second try", "person, a real person", "photos of &lt;mine&gt;", "CC BY 4.0"),
         *("Maya Lind, 2026-11-28: training", "ada"),

@@ -3,7 +3,6 @@
 import shlex
 import shutil
 import sys
-import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -121,6 +120,8 @@ def _room(shown: list[tuple[str, Setting]]) -> int:
 def _wrapped(line: str, *, indent: int = INDENT) -> str:
     if not _width():
         return line
+    import textwrap
+
     return textwrap.fill(line, _width(), subsequent_indent=" " * indent, break_long_words=False)
 
 

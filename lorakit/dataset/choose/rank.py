@@ -185,8 +185,8 @@ def select(
     return Selection(tuple(chosen), tuple(left))
 
 
-def copy_selection(root: Path, selection: Selection, target: Path) -> dict[str, str]:
-    """A new dataset, complete or not at all; returns new name -> old."""
+def copy_selection(root: Path, selection: Selection, target: Path) -> None:
+    """A new dataset, complete or not at all; its selection.json says what each file was."""
     with new_folder(target) as beside:
         origin = dict(_copies(root, selection, beside, target))
         now = read_arrangement(root)
@@ -200,7 +200,6 @@ def copy_selection(root: Path, selection: Selection, target: Path) -> dict[str, 
             "left_out": {item.file: why for item, why in selection.left_out},
         }
         write_atomic(beside / "selection.json", json.dumps(data, indent=1) + "\n")
-    return origin
 
 
 def by_category(ranked: Iterable[Ranked]) -> dict[str, list[Ranked]]:
