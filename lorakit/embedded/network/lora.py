@@ -7,8 +7,9 @@ processes and the optimiser are single calls.
 
 import contextlib
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +19,7 @@ from lorakit.embedded.models.low_bits import wide_size
 from lorakit.embedded.network.low_rank import LowRankLinear, LowRankPixels
 from lorakit.embedded.training.world import seed_of
 
+ALIKE = "downs of what is given the same together"  # as a state names it
 WIDE = (torch.float32, torch.bfloat16, torch.float16)
 
 
@@ -62,7 +64,6 @@ class Adapter:
         self._wide = self.conv and (self.module.kernel_size, self.module.stride) != (once, once)
         self._plain = shape.module.forward
         shape.module.forward = self.forward
-        self._product = LowRankPixels if self.conv else LowRankLinear
 
     def layout(self, shape: Shape) -> dict[str, tuple[int, ...]]:
         out_dim, *in_dim = wide_size(shape.module)
@@ -79,8 +80,11 @@ class Adapter:
             return self._spelt_out(x, down, up, drop)
         weight, bias = getattr(self.module, "frozen", self.module.weight), self.module.bias
         bias = None if bias is None else bias.to(x.dtype)
-        gradients = (down.grad, up.grad)
-        return self._product.apply(x, weight, bias, down, up, self.scale, gradients)
+        if self.conv:
+            gradients = (down.grad, up.grad)
+            return LowRankPixels.apply(x, weight, bias, down, up, self.scale, gradients)
+        several = (down.grad, (up.grad,))
+        return LowRankLinear.apply(x, weight, bias, down, (up,), self.scale, several)
 
     def _spelt_out(self, x: Tensor, down: Tensor, up: Tensor, drop: Dropout) -> Tensor:
         """The same sum, for convolutions and dropout; chance is drawn where the numbers are."""
@@ -120,19 +124,26 @@ class Network:
         dtype: torch.dtype,
         compute: torch.dtype | None = None,
         plus: frozenset[str] = frozenset(),
+        alike: Sequence[Sequence[nn.Module]] = (),
         make: Callable[[Shape, Dropout], Adapter] = Adapter,
     ) -> None:
-        """`dtype` is what is learned in, `compute` what layers in fewer than 16 bits compute in."""
+        """`dtype` is what is learned in, `compute` what layers in fewer than 16 bits compute in;
+        `alike`: layers that are given the same, whose downs lie one behind the other.
+        """
         self.compute = compute or dtype
         self.adapters = [make(shape, dropout) for shape in shapes]
         self.parts: dict[str, list[tuple[Adapter, str]]] = {}  # in their order in the flat tensor
+        self.order = ALIKE if alike else None
+        company = {layer: place for place, layers in enumerate(alike) for layer in layers}
         self.flat: dict[str, Tensor] = {}
         self.work: dict[str, Tensor] = {}  # the flat tensor itself where the types are equal
         for group in dict.fromkeys(adapter.group for adapter in self.adapters):
             members = [adapter for adapter in self.adapters if adapter.group == group]
             halves = {group: ("down",), f"{group} plus": ("up",)} if group in plus else {group: ()}
-            for name, sides in halves.items():
-                self.parts[name] = [(a, side) for a in members for side in sides or a.shapes]
+            runs = [[*run] for _, run in groupby(members, lambda a: company.get(a.module, a))]
+            for name, own in halves.items():
+                sides = [(run, side) for run in runs for side in own or run[0].shapes]
+                self.parts[name] = [(a, side) for run, side in sides for a in run]
                 self._allot(name, device, dtype)
         for adapter in self.adapters:
             generator = torch.Generator().manual_seed(seed_of(seed, "init", adapter.name))
