@@ -101,7 +101,6 @@ def test_weights_that_are_moved_apart_are_multiplied_apart() -> None:
     first = answers(attention, network, None, torch.float32)
     attention.to_v.weight.data = attention.to_v.weight.data.clone() * 2
     network.zero_grad()
-    assert attention.together.weight() is None
     moved = answers(attention, network, None, torch.float32)
     assert not torch.allclose(first[0], moved[0])
 
@@ -117,16 +116,16 @@ def test_a_state_from_before_resumes_with_the_bytes_of_its_own_run(
     new = train(**options)
     own = targets.build
     with monkeypatch.context() as old:
-        old.setattr(targets, "build", lambda *given: own(*given[:3], None))
+        old.setattr(targets, "build", lambda *given, **_: own(*given, ordered=False))
         before = train(**options)
     state = before.folder / "fox-step00000003-state"
     facts = json.loads((state / "train_state.json").read_text())
-    assert facts["identity"].pop("flat_order") is None
+    assert facts["identity"].pop("ordered") is None
     (state / "train_state.json").write_text(json.dumps(facts))
     once = train(**options, resume=state)
     assert before.digest() == once.digest() != new.digest()
     told = json.loads((once.folder / "fox-step00000006-state" / "train_state.json").read_text())
-    assert told["identity"]["flat_order"] is None
+    assert told["identity"]["ordered"] is None
     for key, tensor in new.tensors().items():
         torch.testing.assert_close(tensor, before.tensors()[key], atol=1e-4, rtol=1e-3)
     again = train(**options, resume=new.folder / "fox-step00000003-state")

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from lorakit.embedded.models import fused
 from lorakit.embedded.models.blocks import (
     Conv2d,
     Downsample2D,
@@ -33,8 +34,6 @@ EMBEDDER = ("linear_1", "linear_2")
 
 
 class Attention(nn.Module):
-    """To itself, or to a context of another width."""
-
     def __init__(self, width: int, context: int | None, heads: int) -> None:
         super().__init__()
         self.heads = heads
@@ -59,8 +58,7 @@ class GEGLU(nn.Module):
         self.proj = nn.Linear(width, inner * 2)
 
     def forward(self, x: Tensor) -> Tensor:
-        value, gate = self.proj(x).chunk(2, dim=-1)
-        return value * F.gelu(gate)
+        return fused.gated(self.proj(x))
 
 
 class FeedForward(nn.Module):

@@ -19,7 +19,6 @@ from lorakit.embedded.models.low_bits import wide_size
 from lorakit.embedded.network.low_rank import LowRankLinear, LowRankPixels
 from lorakit.embedded.training.world import seed_of
 
-ALIKE = "downs of what is given the same together"  # as a state names it
 WIDE = (torch.float32, torch.bfloat16, torch.float16)
 
 
@@ -64,6 +63,7 @@ class Adapter:
         self._wide = self.conv and (self.module.kernel_size, self.module.stride) != (once, once)
         self._plain = shape.module.forward
         shape.module.forward = self.forward
+        self._product = LowRankPixels if self.conv else LowRankLinear
 
     def layout(self, shape: Shape) -> dict[str, tuple[int, ...]]:
         out_dim, *in_dim = wide_size(shape.module)
@@ -80,11 +80,8 @@ class Adapter:
             return self._spelt_out(x, down, up, drop)
         weight, bias = getattr(self.module, "frozen", self.module.weight), self.module.bias
         bias = None if bias is None else bias.to(x.dtype)
-        if self.conv:
-            gradients = (down.grad, up.grad)
-            return LowRankPixels.apply(x, weight, bias, down, up, self.scale, gradients)
-        several = (down.grad, (up.grad,))
-        return LowRankLinear.apply(x, weight, bias, down, (up,), self.scale, several)
+        gradients = (down.grad, (up.grad,))
+        return self._product.apply(x, weight, bias, down, (up,), self.scale, gradients)
 
     def _spelt_out(self, x: Tensor, down: Tensor, up: Tensor, drop: Dropout) -> Tensor:
         """The same sum, for convolutions and dropout; chance is drawn where the numbers are."""
@@ -124,16 +121,14 @@ class Network:
         dtype: torch.dtype,
         compute: torch.dtype | None = None,
         plus: frozenset[str] = frozenset(),
-        alike: Sequence[Sequence[nn.Module]] = (),
+        alike: Sequence[Sequence[nn.Module]] = (),  # given the same: their downs lie together
         make: Callable[[Shape, Dropout], Adapter] = Adapter,
     ) -> None:
-        """`dtype` is what is learned in, `compute` what layers in fewer than 16 bits compute in;
-        `alike`: layers that are given the same, whose downs lie one behind the other.
-        """
+        """`dtype` is what is learned in, `compute` what layers in fewer than 16 bits compute in."""
         self.compute = compute or dtype
         self.adapters = [make(shape, dropout) for shape in shapes]
         self.parts: dict[str, list[tuple[Adapter, str]]] = {}  # in their order in the flat tensor
-        self.order = ALIKE if alike else None
+        self.ordered = bool(alike) or None  # None: as in older states
         company = {layer: place for place, layers in enumerate(alike) for layer in layers}
         self.flat: dict[str, Tensor] = {}
         self.work: dict[str, Tensor] = {}  # the flat tensor itself where the types are equal

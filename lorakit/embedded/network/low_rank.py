@@ -10,14 +10,13 @@ from torch.nn import functional as F
 
 from lorakit.embedded.models.low_bits import Frozen
 
-Several = tuple[torch.Tensor, ...]
+Gradients = tuple[torch.Tensor, Sequence[torch.Tensor]]
 
 
 class LowRankLinear(torch.autograd.Function):
     """x W' + b + scale x D' U' in one pass: the low-rank products are added in place, forward and
     backward, and the gradients of D and U where the optimiser finds them. The weight may be held in
-    few bits. W and D may be those of several layers, one behind the other, each with an U of its
-    own; their answers then lie side by side.
+    few bits. W and D may be those of several layers, whose answers then lie side by side.
     """
 
     @staticmethod
@@ -27,9 +26,9 @@ class LowRankLinear(torch.autograd.Function):
         weight: torch.Tensor | Frozen,
         bias: torch.Tensor | None,
         down: torch.Tensor,
-        ups: Several,
+        ups: Sequence[torch.Tensor],
         scale: float,
-        gradients: tuple[torch.Tensor, Several],
+        gradients: Gradients,
     ) -> torch.Tensor:
         flat = x.reshape(-1, x.shape[-1])
         low = flat @ down.t()
@@ -76,12 +75,12 @@ class LowRankPixels(torch.autograd.Function):
         weight: torch.Tensor,
         bias: torch.Tensor | None,
         down: torch.Tensor,
-        up: torch.Tensor,
+        ups: Sequence[torch.Tensor],
         scale: float,
-        gradients: tuple[torch.Tensor, torch.Tensor],
+        gradients: Gradients,
     ) -> torch.Tensor:
         flat, weight = x.flatten(2), weight.flatten(1)
-        down, up = down.flatten(1), up.flatten(1)
+        down, up = down.flatten(1), ups[0].flatten(1)
         low = torch.bmm(_each(down, flat), flat)
         wide = _each(weight.to(flat.dtype), flat)
         out = torch.bmm(wide, flat) if bias is None else torch.baddbmm(bias[:, None], wide, flat)
@@ -93,7 +92,7 @@ class LowRankPixels(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         flat, low, weight, down, up = ctx.saved_tensors
-        of_down, of_up = (part.flatten(1) for part in ctx.gradients)
+        of_down, of_up = (part.flatten(1) for part in (ctx.gradients[0], *ctx.gradients[1]))
         grad = grad.flatten(2)
         grad_low = torch.bmm(_each(up.t(), grad), grad)
         grad_x = None

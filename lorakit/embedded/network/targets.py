@@ -15,7 +15,7 @@ from lorakit.catalogue.options import DEFAULT_RANK
 from lorakit.embedded.models.layouts import ldm_module
 from lorakit.embedded.models.unet import Attention
 from lorakit.embedded.network import lycoris
-from lorakit.embedded.network.lora import ALIKE, Adapter, Dropout, Network, Shape
+from lorakit.embedded.network.lora import Adapter, Dropout, Network, Shape
 from lorakit.embedded.network.together import together
 from lorakit.embedded.training.task import Task
 from lorakit.errors import refused
@@ -51,9 +51,9 @@ def plus_ratio(extra: Mapping[str, str], group: str) -> float | None:
 
 
 def build(
-    task: Task, denoiser: nn.Module, encoders: Sequence[nn.Module], order: str | None = ALIKE
+    task: Task, denoiser: nn.Module, encoders: Sequence[nn.Module], *, ordered: bool
 ) -> Network:
-    """`encoders`: those that learn; `order`: of the flat tensors, None as older states have it."""
+    """`encoders`: those that learn; `ordered`: the flat tensors, which older states have not."""
     args, world = task.args, task.world
     wanted = shapes(args, task.base.family, denoiser, encoders)
     weights: dict[str, Tensor] = {}
@@ -75,7 +75,7 @@ def build(
     )
     groups = {shape.group for shape in wanted}
     make = lycoris.maker(extra) if foreign else Adapter
-    joined = denoiser.modules() if order and make is Adapter else ()
+    joined = denoiser.modules() if ordered and make is Adapter else ()
     attentions = [one for one in joined if isinstance(one, Attention)]
     network = Network(
         wanted,

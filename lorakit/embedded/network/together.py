@@ -1,66 +1,47 @@
 """Layers that are given the same, as one product: an attention's queries, keys and values."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from lorakit.embedded.network.lora import WIDE, Adapter, Network
+from lorakit.embedded.network.lora import WIDE, Network
 from lorakit.embedded.network.low_rank import LowRankLinear
 
 
-class Together:
-    """Their adapters are plain ones, whose downs lie one behind the other. The frozen weights are
-    made to; where a swapped block's do not, each layer answers by itself.
-    """
-
-    def __init__(self, adapters: Sequence[Adapter], down: Tensor, of_down: Tensor) -> None:
-        self.layers = [adapter.module for adapter in adapters]
-        self.widths = [len(layer.weight) for layer in self.layers]
-        self.down, self.scale = down.requires_grad_(), adapters[0].scale
-        self.ups = tuple(adapter.work["up"] for adapter in adapters)
-        self.gradients = (of_down, tuple(up.grad for up in self.ups))
-        if self.weight() is None:
-            rows = torch.cat([layer.weight.data for layer in self.layers]).split(self.widths)
-            for layer, own in zip(self.layers, rows, strict=True):
-                layer.weight.data = own
-
-    def weight(self) -> Tensor | None:
-        return stacked([layer.weight.data for layer in self.layers])
-
-    def __call__(self, x: Tensor) -> Sequence[Tensor]:
-        weight = self.weight()
-        if weight is None:
-            return [layer(x) for layer in self.layers]
-        given = (x.to(self.down.dtype), weight, None, self.down, self.ups)
-        out = LowRankLinear.apply(*given, self.scale, self.gradients)
-        return out.split(self.widths, dim=-1)
-
-
-def together(network: Network, layers: Sequence[nn.Module]) -> Together | None:
-    """None where one of them has no adapter, or one that is not plain."""
+def together(network: Network, layers: Sequence[nn.Module]) -> Any:
+    """None where chance drops something, or one is in few bits or has no adapter like the rest."""
     of = {adapter.module: adapter for adapter in network.adapters}
-    adapters = [of[layer] for layer in layers if layer in of]
-    plain = all(type(one) is Adapter and not one.dropout.any for one in adapters)
-    kinds = {(one.scale, one.module.weight.dtype) for one in adapters}
-    if (
-        {kind for _, kind in kinds} - {*WIDE}
-        or len(adapters) < len(layers)
-        or not plain
-        or len(kinds) > 1
-    ):
+    adapters = [of[layer] for layer in layers if layer in of and layer.weight.dtype in WIDE]
+    downs, ups = ([one.work[side] for one in adapters] for side in ("down", "up"))
+    alike = len(adapters) == len(layers) and len({one.scale for one in adapters}) == 1
+    down: Any = stacked([one.detach() for one in downs]) if alike and not network.draws else None
+    if down is None:
         return None
-    downs = [adapter.work["down"].detach() for adapter in adapters]
-    down, of_down = stacked(downs), stacked([one.work["down"].grad for one in adapters])
-    return None if down is None or of_down is None else Together(adapters, down, of_down)
+    down.requires_grad_()
+    gradients = stacked([one.grad for one in downs]), tuple(up.grad for up in ups)
+    kept = (None, down, ups, adapters[0].scale, gradients)
+    widths = [len(up) for up in ups]
+    if stacked([layer.weight.data for layer in layers]) is None:
+        rows = torch.cat([layer.weight.data for layer in layers]).split(widths)
+        for layer, own in zip(layers, rows, strict=True):
+            layer.weight.data = own
+
+    def product(x: Tensor) -> Sequence[Tensor]:
+        weight = stacked([layer.weight.data for layer in layers])
+        if weight is None:  # those of a swapped block, which has its own order
+            return [layer(x) for layer in layers]
+        return LowRankLinear.apply(x.to(down.dtype), weight, *kept).split(widths, dim=-1)
+
+    return product
 
 
-def stacked(matrices: Sequence[Tensor]) -> Tensor | None:
+def stacked(matrices: Sequence[Any]) -> Tensor | None:
     """Their rows as one matrix, where they lie one behind the other in memory."""
-    first = matrices[0]
-    memory, at = first.untyped_storage().data_ptr(), first.data_ptr()
-    for one in matrices:
-        if (one.untyped_storage().data_ptr(), one.data_ptr()) != (memory, at):
-            return None
-        at += one.numel() * one.element_size()
+    first, last = matrices[0], matrices[-1]
+    ends = [one.data_ptr() + one.nbytes for one in matrices]
+    apart = [one.data_ptr() for one in matrices[1:]] != ends[:-1]
+    if apart or first.untyped_storage().data_ptr() != last.untyped_storage().data_ptr():
+        return None
     return first.as_strided((sum(map(len, matrices)), first.shape[1]), first.stride())

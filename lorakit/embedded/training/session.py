@@ -18,7 +18,6 @@ from lorakit.embedded.data.batches import epoch_batches, validation_batches
 from lorakit.embedded.data.cache import DiskStore, Latents, Texts
 from lorakit.embedded.data.dataset import Dataset
 from lorakit.embedded.network import metadata, targets
-from lorakit.embedded.network.lora import ALIKE
 from lorakit.embedded.training import state
 from lorakit.embedded.training.objective import Objective
 from lorakit.embedded.training.optimizers import Average, LossScale, Optimizer
@@ -59,8 +58,7 @@ def prepare(args: argparse.Namespace, world: World, family: str) -> Session:
     denoiser = _denoiser(task)
     learning = texts.encoders if texts.trained else ()
     world.say(f"import network module: {args.network_module}")
-    order = resumed.get("flat_order") if resumed else ALIKE
-    network = targets.build(task, denoiser, learning, order)
+    network = targets.build(task, denoiser, learning, ordered=resumed.get("ordered", not resumed))
     if args.gradient_checkpointing:
         for part in (denoiser, *learning):
             part.enable_gradient_checkpointing(draws=network.draws)
@@ -98,7 +96,7 @@ def _identity(task: Task, parts: state.Parts, resumed: dict[str, Any]) -> dict[s
         "gradient_accumulation_steps": task.args.gradient_accumulation_steps,
         "optimizer": parts.optimizer.name,
         "adapters": len(parts.network.adapters),
-        "flat_order": parts.network.order,
+        "ordered": parts.network.ordered,
         "weights": sum(flat.numel() for flat in parts.network.flat.values()),
         "ema": bool(parts.average),
     }
