@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from lorakit import json_text
+from lorakit.embedded.models import fused
 from lorakit.embedded.models.swap import BlockSwap
 from lorakit.errors import SetupError
 
@@ -161,23 +162,28 @@ def _small(x: Tensor, weight: Tensor) -> bool:
     return places <= 16 or (places <= 64 and weight.shape[0] * weight.shape[1] >= 1_200_000)
 
 
+class NormedSiLU(nn.GroupNorm):
+    def forward(self, x: Tensor) -> Tensor:
+        return fused.normed_silu(x, self.num_groups, self.weight, self.bias, self.eps)
+
+
 class ResnetBlock2D(nn.Module):
     def __init__(
         self, width_in: int, width: int, time_width: int | None, groups: int, eps: float
     ) -> None:
         super().__init__()
-        self.norm1 = nn.GroupNorm(groups, width_in, eps=eps)
+        self.norm1 = NormedSiLU(groups, width_in, eps=eps)
         self.conv1 = Conv2d(width_in, width, 3, padding=1)
         self.time_emb_proj = nn.Linear(time_width, width) if time_width else None
-        self.norm2 = nn.GroupNorm(groups, width, eps=eps)
+        self.norm2 = NormedSiLU(groups, width, eps=eps)
         self.conv2 = Conv2d(width, width, 3, padding=1)
         self.conv_shortcut = Conv2d(width_in, width, 1) if width_in != width else None
 
     def forward(self, x: Tensor, time: Tensor | None = None) -> Tensor:
-        h = self.conv1(F.silu(self.norm1(x)))
+        h = self.conv1(self.norm1(x))
         if self.time_emb_proj is not None and time is not None:
             h = h + self.time_emb_proj(time)[:, :, None, None]  # its SiLU is applied already
-        h = self.conv2(F.silu(self.norm2(h)))
+        h = self.conv2(self.norm2(h))
         return (x if self.conv_shortcut is None else self.conv_shortcut(x)) + h
 
 

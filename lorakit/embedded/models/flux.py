@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lorakit.embedded.models.blocks import Network, embedder, sinusoid
+from lorakit.embedded.models.fused import added, beside, shifted, turned
 from lorakit.embedded.models.swap import spread
 from lorakit.errors import refused
 
@@ -63,14 +64,8 @@ class Modulation(nn.Module):
 def joint_attention(
     q: Tensor, k: Tensor, v: Tensor, rotation: Tensor, mask: Tensor | None
 ) -> Tensor:
-    q, k = rotate(q, rotation), rotate(k, rotation)
+    q, k = turned(q, rotation), turned(k, rotation)
     return F.scaled_dot_product_attention(q, k, v, attn_mask=mask).transpose(1, 2).flatten(2)
-
-
-def rotate(x: Tensor, rotation: Tensor) -> Tensor:
-    """Neighbouring pairs of features as complex numbers, turned by one product in float32."""
-    pairs = torch.view_as_complex(x.float().unflatten(-1, (-1, 2)))
-    return torch.view_as_real(pairs * rotation).flatten(-2).to(x.dtype)
 
 
 def rotation_of(ids: Tensor, axes: tuple[int, ...]) -> Tensor:
@@ -79,11 +74,7 @@ def rotation_of(ids: Tensor, axes: tuple[int, ...]) -> Tensor:
         powers = torch.arange(0, width, 2, dtype=torch.float64, device=ids.device) / width
         parts.append(ids[:, axis, None].double() / 10000.0**powers)
     angles = torch.cat(parts, dim=-1)
-    return torch.polar(torch.ones_like(angles), angles).to(torch.complex64)
-
-
-def shifted(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
-    return F.layer_norm(x, x.shape[-1:], eps=1e-6) * (1 + scale) + shift
+    return torch.stack([angles.cos(), angles.sin()], dim=-1).float()
 
 
 def mlp(width: int, ratio: float) -> nn.Sequential:
@@ -111,10 +102,10 @@ class DoubleStreamBlock(nn.Module):
         txt_qkv = self.txt_attn(shifted(txt, txt_mod[0], txt_mod[1]))
         q, k, v = (torch.cat([t, i], dim=2) for t, i in zip(txt_qkv, img_qkv, strict=True))
         out = joint_attention(q, k, v, rotation, mask)
-        img = img + img_mod[2] * self.img_attn.proj(out[:, txt.shape[1] :])
-        txt = txt + txt_mod[2] * self.txt_attn.proj(out[:, : txt.shape[1]])
-        img = img + img_mod[5] * self.img_mlp(shifted(img, img_mod[3], img_mod[4]))
-        txt = txt + txt_mod[5] * self.txt_mlp(shifted(txt, txt_mod[3], txt_mod[4]))
+        img = added(img, img_mod[2], self.img_attn.proj(out[:, txt.shape[1] :]))
+        txt = added(txt, txt_mod[2], self.txt_attn.proj(out[:, : txt.shape[1]]))
+        img = added(img, img_mod[5], self.img_mlp(shifted(img, img_mod[3], img_mod[4])))
+        txt = added(txt, txt_mod[5], self.txt_mlp(shifted(txt, txt_mod[3], txt_mod[4])))
         return img, txt
 
 
@@ -134,8 +125,7 @@ class SingleStreamBlock(nn.Module):
         h = self.linear1(shifted(x, shift, scale))
         q, k, v = self.norm(h[..., : 3 * self.width])
         out = joint_attention(q, k, v, rotation, mask)
-        inner = F.gelu(h[..., 3 * self.width :], approximate="tanh")
-        return x + gate * self.linear2(torch.cat([out, inner], dim=-1))
+        return added(x, gate, self.linear2(beside(out, h[..., 3 * self.width :])))
 
 
 class LastLayer(nn.Module):

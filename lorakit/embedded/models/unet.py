@@ -5,13 +5,14 @@ Sizes come from config.json, so toy models work. Variants that neither family us
 the name of their setting.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from lorakit.embedded.models import fused
 from lorakit.embedded.models.blocks import (
     Conv2d,
     Downsample2D,
@@ -33,16 +34,21 @@ EMBEDDER = ("linear_1", "linear_2")
 
 
 class Attention(nn.Module):
-    def __init__(self, width: int, context: int, heads: int) -> None:
+    def __init__(self, width: int, context: int | None, heads: int) -> None:
         super().__init__()
         self.heads = heads
         self.to_q = nn.Linear(width, width, bias=False)
-        self.to_k = nn.Linear(context, width, bias=False)
-        self.to_v = nn.Linear(context, width, bias=False)
+        self.to_k = nn.Linear(context or width, width, bias=False)
+        self.to_v = nn.Linear(context or width, width, bias=False)
         self.to_out = nn.ModuleList([nn.Linear(width, width)])
+        own = (self.to_q,) if context is None else ()
+        self.alike = (*own, self.to_k, self.to_v)  # layers that are given the same
+        self.together: Callable[[Tensor], Sequence[Tensor]] | None = None  # all of them at once
 
-    def forward(self, x: Tensor, context: Tensor) -> Tensor:
-        q, k, v = self.to_q(x), self.to_k(context), self.to_v(context)
+    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+        given = x if context is None else context
+        found = self.together(given) if self.together else [layer(given) for layer in self.alike]
+        q, k, v = found if context is None else (self.to_q(x), *found)
         return self.to_out[0](attend(q, k, v, self.heads))
 
 
@@ -52,8 +58,7 @@ class GEGLU(nn.Module):
         self.proj = nn.Linear(width, inner * 2)
 
     def forward(self, x: Tensor) -> Tensor:
-        value, gate = self.proj(x).chunk(2, dim=-1)
-        return value * F.gelu(gate)
+        return fused.gated(self.proj(x))
 
 
 class FeedForward(nn.Module):
@@ -70,15 +75,14 @@ class BasicTransformerBlock(nn.Module):
     def __init__(self, width: int, context: int, heads: int) -> None:
         super().__init__()
         self.norm1 = nn.LayerNorm(width)
-        self.attn1 = Attention(width, width, heads)
+        self.attn1 = Attention(width, None, heads)
         self.norm2 = nn.LayerNorm(width)
         self.attn2 = Attention(width, context, heads)
         self.norm3 = nn.LayerNorm(width)
         self.ff = FeedForward(width)
 
     def forward(self, x: Tensor, context: Tensor) -> Tensor:
-        h = self.norm1(x)
-        x = x + self.attn1(h, h)
+        x = x + self.attn1(self.norm1(x))
         x = x + self.attn2(self.norm2(x), context)
         return x + self.ff(self.norm3(x))
 

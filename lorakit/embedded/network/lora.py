@@ -7,8 +7,9 @@ processes and the optimiser are single calls.
 
 import contextlib
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 import torch
 from torch import Tensor, nn
@@ -79,8 +80,8 @@ class Adapter:
             return self._spelt_out(x, down, up, drop)
         weight, bias = getattr(self.module, "frozen", self.module.weight), self.module.bias
         bias = None if bias is None else bias.to(x.dtype)
-        gradients = (down.grad, up.grad)
-        return self._product.apply(x, weight, bias, down, up, self.scale, gradients)
+        gradients = (down.grad, (up.grad,))
+        return self._product.apply(x, weight, bias, down, (up,), self.scale, gradients)
 
     def _spelt_out(self, x: Tensor, down: Tensor, up: Tensor, drop: Dropout) -> Tensor:
         """The same sum, for convolutions and dropout; chance is drawn where the numbers are."""
@@ -120,19 +121,24 @@ class Network:
         dtype: torch.dtype,
         compute: torch.dtype | None = None,
         plus: frozenset[str] = frozenset(),
+        alike: Sequence[Sequence[nn.Module]] = (),  # given the same: their downs lie together
         make: Callable[[Shape, Dropout], Adapter] = Adapter,
     ) -> None:
         """`dtype` is what is learned in, `compute` what layers in fewer than 16 bits compute in."""
         self.compute = compute or dtype
         self.adapters = [make(shape, dropout) for shape in shapes]
         self.parts: dict[str, list[tuple[Adapter, str]]] = {}  # in their order in the flat tensor
+        self.ordered = bool(alike) or None  # None: as in older states
+        company = {layer: place for place, layers in enumerate(alike) for layer in layers}
         self.flat: dict[str, Tensor] = {}
         self.work: dict[str, Tensor] = {}  # the flat tensor itself where the types are equal
         for group in dict.fromkeys(adapter.group for adapter in self.adapters):
             members = [adapter for adapter in self.adapters if adapter.group == group]
             halves = {group: ("down",), f"{group} plus": ("up",)} if group in plus else {group: ()}
-            for name, sides in halves.items():
-                self.parts[name] = [(a, side) for a in members for side in sides or a.shapes]
+            runs = [[*run] for _, run in groupby(members, lambda a: company.get(a.module, a))]
+            for name, own in halves.items():
+                sides = [(run, side) for run in runs for side in own or run[0].shapes]
+                self.parts[name] = [(a, side) for run, side in sides for a in run]
                 self._allot(name, device, dtype)
         for adapter in self.adapters:
             generator = torch.Generator().manual_seed(seed_of(seed, "init", adapter.name))

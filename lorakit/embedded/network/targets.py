@@ -13,8 +13,10 @@ from torch import Tensor, nn
 
 from lorakit.catalogue.options import DEFAULT_RANK
 from lorakit.embedded.models.layouts import ldm_module
+from lorakit.embedded.models.unet import Attention
 from lorakit.embedded.network import lycoris
 from lorakit.embedded.network.lora import Adapter, Dropout, Network, Shape
+from lorakit.embedded.network.together import together
 from lorakit.embedded.training.task import Task
 from lorakit.errors import refused
 from lorakit.trainers.embedded import options
@@ -48,8 +50,10 @@ def plus_ratio(extra: Mapping[str, str], group: str) -> float | None:
     return float(given) if given else None
 
 
-def build(task: Task, denoiser: nn.Module, encoders: Sequence[nn.Module]) -> Network:
-    """`encoders`: those that learn."""
+def build(
+    task: Task, denoiser: nn.Module, encoders: Sequence[nn.Module], *, ordered: bool
+) -> Network:
+    """`encoders`: those that learn; `ordered`: the flat tensors, which older states have not."""
     args, world = task.args, task.world
     wanted = shapes(args, task.base.family, denoiser, encoders)
     weights: dict[str, Tensor] = {}
@@ -70,6 +74,9 @@ def build(task: Task, denoiser: nn.Module, encoders: Sequence[nn.Module]) -> Net
         float(extra.get("module_dropout", 0)),
     )
     groups = {shape.group for shape in wanted}
+    make = lycoris.maker(extra) if foreign else Adapter
+    joined = denoiser.modules() if ordered and make is Adapter else ()
+    attentions = [one for one in joined if isinstance(one, Attention)]
     network = Network(
         wanted,
         dropout,
@@ -77,9 +84,12 @@ def build(task: Task, denoiser: nn.Module, encoders: Sequence[nn.Module]) -> Net
         device=world.device,
         dtype=world.weight_dtype if args.full_bf16 else torch.float32,
         compute=world.weight_dtype,
-        make=lycoris.maker(extra) if foreign else Adapter,
+        make=make,
+        alike=[one.alike for one in attentions],
         plus=frozenset(group for group in groups if plus_ratio(extra, group)),
     )
+    for one in attentions:
+        one.together = together(network, one.alike)
     if weights:
         hint = "" if foreign else "Set dim_from_weights to take the file's."
         _refuse_other_sizes(network, weights, file, hint)

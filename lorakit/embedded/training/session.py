@@ -58,7 +58,7 @@ def prepare(args: argparse.Namespace, world: World, family: str) -> Session:
     denoiser = _denoiser(task)
     learning = texts.encoders if texts.trained else ()
     world.say(f"import network module: {args.network_module}")
-    network = targets.build(task, denoiser, learning)
+    network = targets.build(task, denoiser, learning, ordered=resumed.get("ordered", not resumed))
     if args.gradient_checkpointing:
         for part in (denoiser, *learning):
             part.enable_gradient_checkpointing(draws=network.draws)
@@ -96,6 +96,7 @@ def _identity(task: Task, parts: state.Parts, resumed: dict[str, Any]) -> dict[s
         "gradient_accumulation_steps": task.args.gradient_accumulation_steps,
         "optimizer": parts.optimizer.name,
         "adapters": len(parts.network.adapters),
+        "ordered": parts.network.ordered,
         "weights": sum(flat.numel() for flat in parts.network.flat.values()),
         "ema": bool(parts.average),
     }

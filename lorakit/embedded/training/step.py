@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from lorakit.embedded.data.batches import Batch
+from lorakit.embedded.models import fused
 from lorakit.embedded.training import memory, recorded
 from lorakit.embedded.training.objective import Inputs
 from lorakit.embedded.training.optimizers import LEAST_SCALE
@@ -72,6 +73,7 @@ class Stepper:
         self.unscaled = torch.zeros((), device=self.device)
         self.acts = recorded.acts_of(session)
         self.ladder = memory.RecomputeLadder(session)
+        self.compiled = fused.compiled() if session.args.torch_compile else {}
 
     def take(self, batches: Sequence[Batch], pixels: Pixels) -> Taken:
         """The position moves on."""
@@ -106,6 +108,14 @@ class Stepper:
                 self.losses[place].copy_(self.loss)
         except torch.cuda.OutOfMemoryError as error:
             kept = error
+        except Exception as error:
+            if not self.compiled:
+                raise
+            inner = getattr(error, "inner_exception", error)  # what the compiler's own is about
+            words = f"{type(inner).__name__}: {str(inner).strip()}".splitlines()[0]
+            s.world.say(f"\nnote: torch_compile failed, steps go on without it; {words}")
+            self.compiled = {}
+            return False
         else:
             return True
         self.acts.forget()
@@ -114,11 +124,12 @@ class Stepper:
 
     def learn(self, inputs: Inputs) -> None:
         s, scale = self.s, self.s.loss_scale
-        loss = s.objective.loss_of(inputs)
-        self.loss.copy_(loss.detach())
-        # an epoch's last step may have fewer batches: the divisor stays, as by accelerate
-        loss = loss / s.args.gradient_accumulation_steps
-        (loss if scale is None else loss * scale.scale).backward()
+        with fused.at_work(self.compiled):
+            loss = s.objective.loss_of(inputs)
+            self.loss.copy_(loss.detach())
+            # an epoch's last step may have fewer batches: the divisor stays, as by accelerate
+            loss = loss / s.args.gradient_accumulation_steps
+            (loss if scale is None else loss * scale.scale).backward()
         s.network.gather()
 
     @torch.no_grad()
