@@ -109,7 +109,8 @@ def test_two_adds_lose_no_photo(two_cameras: list[Path], tmp_path: Path) -> None
     if "waiting for lorakit dataset add" not in second.stderr.readline():
         second.wait(PATIENCE_S)  # it did not wait, and took the names
     (tmp_path / "go").touch()
-    assert (first.wait(PATIENCE_S), second.wait(PATIENCE_S)) == (0, 0)
+    second.communicate(timeout=PATIENCE_S)
+    assert (first.wait(PATIENCE_S), second.returncode) == (0, 0)
     assert len(wanted) == 44
     assert digests(root / "originals/fox") == wanted
     for picture in (root / "originals/fox").glob("*.png"):
