@@ -69,9 +69,14 @@ def test_replayed_steps_end_with_the_bytes_of_steps_launched_one_by_one(
         {"mixed_precision": "bf16", "gradient_checkpointing": True},
         {"network_train_unet_only": False, "mixed_precision": "bf16"},
         {"network_dropout": 0.2, "network_args": ["rank_dropout=0.2", "module_dropout=0.1"]},
-        {"min_snr_gamma": 5.0, "noise_offset": 0.05, "loss_type": "huber"},
-        {"cache_latents": False, "random_crop": True},
-        {"alpha_mask": True},
+        {
+            "min_snr_gamma": 5.0,
+            "noise_offset": 0.05,
+            "loss_type": "huber",
+            "cache_latents": False,
+            "random_crop": True,
+            "alpha_mask": True,
+        },
         {"network_module": "lycoris.kohya", "network_args": ["algo=lokr", "rank_dropout=0.2"]},
         {
             "network_module": "lycoris.kohya",
