@@ -42,9 +42,8 @@ def on_tape(monkeypatch: pytest.MonkeyPatch) -> Callable[[], Tape]:
     return switch
 
 
-@pytest.mark.parametrize(
-    "family", ["sd15", *(pytest.param(one, marks=pytest.mark.slow) for one in ("sdxl", "flux"))]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("family", ["sd15", "sdxl", "flux"])
 def test_replayed_steps_end_with_the_bytes_of_steps_launched_one_by_one(
     train: Callable[..., Any], on_tape: Callable[[], Tape], family: str
 ) -> None:
