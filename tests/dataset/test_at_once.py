@@ -117,6 +117,7 @@ def test_two_adds_lose_no_photo(two_cameras: list[Path], tmp_path: Path) -> None
         assert picture.with_suffix(".txt").is_file()
 
 
+@pytest.mark.slow
 def test_two_prepares_make_every_file_and_remember_it(
     two_cameras: list[Path], tmp_path: Path
 ) -> None:
@@ -135,6 +136,7 @@ def test_two_prepares_make_every_file_and_remember_it(
                 image.load()
 
 
+@pytest.mark.slow
 def test_two_caption_edits_are_both_there_and_both_in_the_history(
     photo: Photo, tmp_path: Path
 ) -> None:

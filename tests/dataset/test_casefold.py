@@ -75,6 +75,7 @@ def test_photos_whose_names_differ_in_case_alone_all_arrive(
     assert "4 pictures, 4 of them" in said
 
 
+@pytest.mark.slow
 def test_a_trigger_in_other_letters_adds_to_the_folder_and_takes_nothing_away(
     disk: tuple[Path, Callable[..., str]], tmp_path: Path, photo: Photo
 ) -> None:

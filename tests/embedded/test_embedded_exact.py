@@ -62,6 +62,7 @@ def test_a_run_resumed_at_any_step_ends_with_the_bytes_of_the_uninterrupted_one(
         assert resumed.of("step")[-1]["average"] == whole.of("step")[-1]["average"]
 
 
+@pytest.mark.slow
 def test_a_run_resumed_twice_is_the_same_run(train: Callable[..., Any]) -> None:
     options = {"save_every_n_steps": 3, "save_state": True, "ema_decay": 0.9}
     whole = train(**options)
@@ -141,6 +142,7 @@ def test_a_run_killed_after_its_last_state_gets_its_last_file_when_resumed(
     )
 
 
+@pytest.mark.slow
 def test_a_state_of_another_run_is_refused_with_both_values(
     train: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

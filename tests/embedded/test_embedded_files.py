@@ -78,6 +78,7 @@ def test_conv_layers_join_when_conv_dim_asks_for_them(train: Callable[..., Any])
     assert "lora_unet_down_blocks_0_downsamplers_0_conv.alpha" in tensors
 
 
+@pytest.mark.slow
 def test_files_and_states_are_named_and_removed_as_kohya_does(train: Callable[..., Any]) -> None:
     outcome = train(
         max_train_epochs=3,
@@ -115,6 +116,7 @@ def test_states_may_be_kept_longer_than_files(train: Callable[..., Any]) -> None
     ]
 
 
+@pytest.mark.slow
 def test_a_run_resumed_from_an_epochs_end_does_not_end_that_epoch_again(
     train: Callable[..., Any],
 ) -> None:

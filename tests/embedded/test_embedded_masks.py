@@ -90,6 +90,7 @@ def told(root: Path, masks: Path | None = None) -> Path:
     return root / "dataset.toml"
 
 
+@pytest.mark.slow
 def test_a_white_mask_changes_nothing_and_a_grey_one_scales_the_loss(
     train: Train, tmp_path: Path
 ) -> None:

@@ -74,7 +74,8 @@ def test_the_blocks_that_are_recomputed_are_spread(share: float) -> None:
     assert all(sum(marks[at : at + 4]) == 4 * share for at in range(0, 40, 4))
 
 
-@pytest.mark.parametrize("family", [pytest.param("sd15", marks=pytest.mark.slow), "flux"])
+@pytest.mark.slow
+@pytest.mark.parametrize("family", ["sd15", "flux"])
 def test_as_few_blocks_are_recomputed_as_the_memory_asks_for_and_that_is_remembered(
     train: Callable[..., Any],
     plain: Callable[..., Any],

@@ -492,6 +492,7 @@ def test_the_loss_scale_follows_torchs_rule() -> None:
     assert ours.facts() == {"scale": peer.get_scale(), "finite_steps": 1599}
 
 
+@pytest.mark.slow
 def test_a_step_needs_neither_torchs_compiler_nor_the_large_libraries() -> None:
     """Each would cost seconds of every start."""
     big = {"torch._dynamo", "sympy", "diffusers", "transformers", "accelerate", "pandas"}

@@ -16,6 +16,7 @@ from toy_runs import draw_pictures  # noqa: E402
 SHORT = {"max_train_steps": 2, "max_train_epochs": None}
 
 
+@pytest.mark.slow
 def test_reg_images_double_the_batches_and_weigh_what_the_recipe_says(
     train: Callable[..., Any], tmp_path: Path
 ) -> None:
@@ -28,6 +29,7 @@ def test_reg_images_double_the_batches_and_weigh_what_the_recipe_says(
     assert unweighted.digest() != outcome.digest()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", ["sd15", "flux"])
 def test_reg_images_without_weight_teach_nothing(
     train: Callable[..., Any], tmp_path: Path, family: str

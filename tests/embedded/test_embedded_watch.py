@@ -61,6 +61,7 @@ def test_a_cache_on_disk_gives_the_same_bytes_and_an_edited_picture_gets_new_lat
     assert len(cached_files("latents") - written) == 1
 
 
+@pytest.mark.slow
 def test_an_edited_caption_another_size_and_another_vae_are_never_answered_with_old_numbers(
     train: Callable[..., Any], tiny: Callable[[str], Path], tmp_path: Path
 ) -> None:
@@ -150,6 +151,7 @@ def test_wildcards_and_dropped_captions_are_known_before_the_encoders_go(
     assert outcome.code == 0
 
 
+@pytest.mark.slow
 def test_uncached_latents_are_drawn_anew_and_read_ahead_alike(
     train: Callable[..., Any], plain: Callable[..., Any]
 ) -> None:
@@ -175,6 +177,7 @@ def test_the_validation_loss_is_reported_and_only_held_out_images_count(
     assert outcome.metadata()["ss_num_validation_images"] == "1"
 
 
+@pytest.mark.slow
 def test_validation_sees_its_images_as_they_are_whatever_chance_does_to_the_others(
     train: Callable[..., Any],
 ) -> None:
@@ -194,6 +197,7 @@ def test_validation_places_are_kohyas() -> None:
     assert held_out_timesteps(500, 600) == [520, 540, 560, 580]
 
 
+@pytest.mark.slow
 def test_early_stopping_keeps_the_best_and_says_why(train: Callable[..., Any]) -> None:
     outcome = train(
         validation_split=0.5,
@@ -282,9 +286,9 @@ def sampled(
     ("family", "line", "sampler"),
     [
         ("sd15", "--l 2.5 --n sea", None),
-        ("sd15", "--l 2.5 --n sea", "k_euler_a"),
+        pytest.param("sd15", "--l 2.5 --n sea", "k_euler_a", marks=pytest.mark.slow),
         pytest.param("sdxl", "--l 2.5 --n sea", "dpmsolver++", marks=pytest.mark.slow),
-        ("flux", "--g 2.5", None),
+        pytest.param("flux", "--g 2.5", None, marks=pytest.mark.slow),
     ],
 )
 def test_a_sample_is_the_picture_that_a_sheet_shows_of_the_base(
@@ -354,6 +358,7 @@ def test_a_rate_is_logged_under_the_name_of_what_learns_with_it() -> None:
     }
 
 
+@pytest.mark.slow
 def test_a_step_of_several_batches_is_one_point_and_its_loss_their_mean(
     train: Callable[..., Any], tmp_path: Path
 ) -> None:

@@ -110,6 +110,7 @@ def leaks(project: Path, said: str) -> list[tuple[str, str]]:
     ]
 
 
+@pytest.mark.slow
 def test_planted_secrets_are_in_no_file_and_in_no_output(
     project: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
