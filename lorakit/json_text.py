@@ -67,11 +67,10 @@ def leaves(data: Any, path: str = "") -> Iterator[tuple[str, Any]]:
 
 def deeper(data: Any, limit: int = DEEPEST) -> bool:
     """Whether it has more storeys of lists and tables than that."""
-    storey = [data]
+    storey: list[Any] = [[data]]
     for _ in range(limit + 2):
-        storey = [one for one in storey if isinstance(one, (dict, list))]
+        parts = (one.values() if isinstance(one, dict) else one for one in storey)
+        storey = [inner for part in parts for inner in part if isinstance(inner, (dict, list))]
         if not storey:
             return False
-        parts = (one.values() if isinstance(one, dict) else one for one in storey)
-        storey = [inner for part in parts for inner in part]
     return True
