@@ -8,10 +8,11 @@ Per row: a steady step (median after warm-up; a step counts when its loss is rea
 card's kernels worked in one, the time to the first step and what 500 steps take with it, the most
 memory that tensors held, and the share of the card's own peak, measured at the start. All answers
 stand in --out as soon as they are there; what does not fit into the time limit is left out and
-named. `--cpu` runs both trainers' workers here, full-size weights on pictures of 64 pixels and a
-FLUX of two blocks; `--tiny` does it at toy size, our trainer playing both. Neither measures
-anything: they prove before a card is rented that the table will be made. Needs a configured
-sd-scripts (docs/kohya.md); without one our column stands alone.
+named. `--compiled` measures ours with torch_compile beside each row; it compiles before its first
+step, so give it a longer --limit. `--cpu` runs both trainers' workers here, full-size weights on
+pictures of 64 pixels and a FLUX of two blocks; `--tiny` does it at toy size, our trainer playing
+both. Neither measures anything: they prove before a card is rented that the table will be made.
+Needs a configured sd-scripts (docs/kohya.md); without one our column stands alone.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +101,16 @@ ROWS = {
     "flux-fp8-b1": Row(
         "FLUX 1024 b1, fp8_base", "flux", 1024, 1, 165, 14, options={**FLUX, "fp8_base": True}
     ),
+}
+USUAL = list(ROWS)
+ROWS |= {  # ours alone, beside the row that each is compared with
+    f"{name}-compiled": replace(
+        row,
+        title=f"{row.title}, torch_compile",
+        limit_s=row.limit_s + 200,
+        options={**row.options, "torch_compile": True},
+    )
+    for name, row in ROWS.items()
 }
 
 
@@ -269,12 +280,14 @@ def table(found: Mapping[str, Any]) -> str:
 
 
 def bench_all(bench: Bench) -> int:
-    names = bench.given.only or list(ROWS)
+    names = bench.given.only or USUAL
+    if bench.given.compiled:
+        names = [row for name in names for row in (name, f"{name}-compiled")]
     people = ["theirs", "ours"] if bench.given.tiny or locate() else ["ours"]
     bench.found |= {"date": time.strftime("%Y-%m-%d"), "card": card(), "rows": {}}
     bench.say(f"{bench.found['card']['card']}; rows: {', '.join(names)}")
     for name in names:
-        for who in people:
+        for who in people if name in USUAL else ["ours"]:
             try:
                 answer = measure(bench, name, who)
             except (LorakitError, OSError) as error:
@@ -296,7 +309,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--only", nargs="+", choices=list(ROWS))
+    parser.add_argument("--only", nargs="+", choices=USUAL)
+    parser.add_argument(
+        "--compiled", action="store_true", help="ours with torch_compile, too: a row more for each"
+    )
     parser.add_argument("--limit", type=float, default=350.0, help="seconds for all rows")
     parser.add_argument(
         "--long", default="sdxl-b1", help="the row of the 500 steps, if time is left"

@@ -52,6 +52,17 @@ def test_every_row_is_run_at_toy_size_and_stands_in_the_table_and_the_file(tmp_p
 
 
 @pytest.mark.slow
+def test_with_compiled_each_row_has_another_beside_it_of_ours_alone(tmp_path: Path) -> None:
+    words = ("--tiny", "--only", "sd15-b1", "flux-b1", "--compiled", "--limit", "1")
+    done = bench(*words, cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    rows = json.loads((tmp_path / "bench-gpu.json").read_text(encoding="utf-8"))["rows"]
+    assert list(rows) == ["sd15-b1", "sd15-b1-compiled", "flux-b1", "flux-b1-compiled"]
+    assert [len(both) for both in rows.values()] == [2, 1, 2, 1]
+    assert "| SD1.5 512 b1, torch_compile | - / - |" in done.stdout
+
+
+@pytest.mark.slow
 def test_what_does_not_fit_into_the_time_is_left_out_and_named(tmp_path: Path) -> None:
     done = bench("--tiny", "--only", "sd15-b1", "sd15-b4", "--limit", "1", cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
