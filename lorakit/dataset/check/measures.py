@@ -175,8 +175,8 @@ def _texture(bands: Bands) -> tuple[float, float]:
     if bands.shape[1] < 18 or wide < 2:
         return sharpness, 0.0
     rough = np.abs(down[:, :, :-2] - 2 * down[:, :, 1:-1] + down[:, :, 2:])
-    lines = rough.sum(axis=1, dtype=np.int32)[:, : 16 * wide]
-    tiles = np.sort(lines.reshape(-1, 16).sum(axis=1)) / 256
+    lines = rough.sum(axis=1, dtype=np.int16)[:, : 16 * wide]  # 16 lines of at most 2040 each
+    tiles = np.sort(lines.reshape(-1, 16).sum(axis=1, dtype=np.int32)) / 256
     # a second difference of white noise has 6 times its variance in each direction; sqrt(pi/2)
     # turns mean deviation into deviation
     return sharpness, float(tiles[len(tiles) // 4] * np.sqrt(np.pi / 2) / 6)
