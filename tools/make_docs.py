@@ -23,7 +23,7 @@ from trainers_table import table
 
 from lorakit import tomllib
 from lorakit.events import Event
-from lorakit.run.watch.follow import Alarms
+from lorakit.run.watch.alarms import Alarms
 
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"

@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from lorakit import json_text
-from lorakit.dataset.captions.tagger import CaptionModel, open_describer
+from lorakit.dataset.captions.models import CaptionModel, open_describer
 from lorakit.errors import counted
 from lorakit.judge.make import Inquiry, keep
 from lorakit.judge.pictures import BASE, COPIES, MEANING, SEEDS, drawn, key_of

@@ -9,7 +9,7 @@ from lorakit.dataset.facts import DatasetFacts
 from lorakit.dataset.scan import scan
 from lorakit.errors import Fault
 from lorakit.machine import Machine, this_machine
-from lorakit.plan import complete
+from lorakit.plan import argv
 from lorakit.plan.complete import completed
 from lorakit.plan.data_checks import data_faults
 from lorakit.plan.estimate import estimate, verdict
@@ -38,7 +38,7 @@ def make_plan(
     run_dir = run_dir.absolute()
     options = Options(resolved)
     weights, faults = weight_files(options)
-    launch = complete.launch_of(options, run_dir, machine)
+    launch = argv.launch_of(options, run_dir, machine)
     resolved = _with_counts(resolved, launch)
     full = completed(Options(resolved), run_dir, weights)
     settings = settings_for(full)
@@ -48,10 +48,10 @@ def make_plan(
     rules = who.check(as_sent(full, resolved), machine)
     faults += _unsaid(more, rules)
     files, more = who.files(full, settings, facts)
-    files |= complete.launcher_file(full, launch)
+    files |= argv.launcher_file(full, launch)
     script = who.find(resolved.family)
     needs = estimate(full, steps, launch.device)
-    python = complete.python_of(full, script.python)
+    python = argv.python_of(full, script.python)
     plan = Plan(
         resolved=resolved,
         dataset=facts,
@@ -59,10 +59,10 @@ def make_plan(
         run_dir=run_dir,
         script=script.path if script.found else None,
         files=files,
-        commands=complete.commands_for(
+        commands=argv.commands_for(
             full, launch, machine, python=python, script=script.path, run_dir=run_dir
         ),
-        env=complete.environment(full, launch, weights, run_dir, script.env),
+        env=argv.environment(full, launch, weights, run_dir, script.env),
         estimate=needs,
         faults=(),
         settings=settings,
@@ -94,9 +94,9 @@ def as_sent(full: Options, resolved: Resolved) -> Resolved:
 
 
 def _checked(
-    plan: Plan, options: Options, launch: complete.Launch, machine: Machine
+    plan: Plan, options: Options, launch: argv.Launch, machine: Machine
 ) -> Iterator[Fault]:
-    yield from complete.launch_faults(options, launch)
+    yield from argv.launch_faults(options, launch)
     yield from weight_faults(options, plan.weights)
     yield from data_faults(options, plan.dataset, plan.steps)
     yield from run_faults(options, plan.steps, plan.estimate, machine, plan.verdict)
@@ -127,7 +127,7 @@ def in_order(faults: Iterable[Fault]) -> tuple[Fault, ...]:
     return tuple(sorted(once.values(), key=lambda fault: ORDER[fault.severity]))
 
 
-def _with_counts(resolved: Resolved, launch: complete.Launch) -> Resolved:
+def _with_counts(resolved: Resolved, launch: argv.Launch) -> Resolved:
     """The user's own accelerate configuration counts the processes."""
     if not launch.own_config:
         return resolved

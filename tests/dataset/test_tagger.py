@@ -12,18 +12,16 @@ import pytest
 from PIL import Image
 
 from lorakit.cli.main import main
+from lorakit.dataset.captions.models import TAGGERS, open_tagger, tagger_repository
 from lorakit.dataset.captions.tagger import (
     CHARACTER,
     GENERAL,
-    TAGGERS,
     Tag,
     TagChoice,
     Tagger,
     chosen,
-    open_tagger,
     read_tags,
     square,
-    tagger_repository,
 )
 from lorakit.errors import LorakitError, RecipeError, SetupError
 

@@ -9,7 +9,7 @@ from plan_cases import CUDA, MAC, PLAIN, recipe
 
 from lorakit.catalogue.options import options
 from lorakit.machine import Machine
-from lorakit.plan import complete
+from lorakit.plan import argv
 from lorakit.plan.complete import completed
 from lorakit.plan.make import make_plan
 from lorakit.recipe.options import Options
@@ -22,8 +22,8 @@ def command(
     root: Path, machine: Machine = CUDA, train: dict[str, Any] | None = None, **launch: Any
 ) -> list[str]:
     resolved = completed(Options(recipe(root, train, launch=launch)), root / "run", ())
-    found = complete.launch_of(resolved, root / "run", machine)
-    (only,) = complete.commands_for(
+    found = argv.launch_of(resolved, root / "run", machine)
+    (only,) = argv.commands_for(
         resolved,
         found,
         machine,
@@ -45,8 +45,8 @@ def env(
     resolved = completed(Options(recipe(root, train, launch=launch)), root / "run", ())
     weights = (WeightFile("pretrained_model_name_or_path", "x", root / "x", present=present),)
     return dict(
-        complete.environment(
-            resolved, complete.launch_of(resolved, root / "run", machine), weights, root / "run"
+        argv.environment(
+            resolved, argv.launch_of(resolved, root / "run", machine), weights, root / "run"
         )
     )
 
@@ -119,7 +119,7 @@ def test_our_configuration_says_how_many_processes_and_machines(
 ) -> None:
     counts = {"processes": processes, "machines": machines}
     resolved = Options(recipe(tmp_path, launch=counts))
-    text = complete.launcher_file(resolved, complete.launch_of(resolved, tmp_path / "run", CUDA))
+    text = argv.launcher_file(resolved, argv.launch_of(resolved, tmp_path / "run", CUDA))
     assert f"distributed_type: '{kind}'" in text["accelerate.yaml"]
     said = f"num_machines: {machines}\nnum_processes: {processes}\n"
     assert said in text["accelerate.yaml"]
@@ -142,7 +142,7 @@ def test_a_given_accelerate_configuration_has_its_own_say(tmp_path: Path) -> Non
         encoding="utf-8",
     )
     resolved = Options(recipe(tmp_path, launch={"accelerate_config": "mine.yaml"}))
-    found = complete.launch_of(resolved, tmp_path / "run", CUDA)
+    found = argv.launch_of(resolved, tmp_path / "run", CUDA)
     assert (found.processes, found.machines, found.rank) == (4, 2, 1)
     words = command(tmp_path, accelerate_config="mine.yaml")
     assert after(words, "--config_file") == (tmp_path / "mine.yaml").as_posix()
@@ -206,12 +206,12 @@ def test_the_recipes_own_environment_wins(tmp_path: Path) -> None:
 
 def test_the_recipes_python_wins(tmp_path: Path) -> None:
     assert (
-        complete.python_of(
+        argv.python_of(
             Options(recipe(tmp_path, launch={"python": "venv/bin/python"})), Path("/other")
         )
         == tmp_path / "venv/bin/python"
     )
-    assert complete.python_of(Options(recipe(tmp_path)), Path("/other")) == Path("/other")
+    assert argv.python_of(Options(recipe(tmp_path)), Path("/other")) == Path("/other")
 
 
 def test_deepspeed_is_refused_for_the_trainer_that_has_none(tmp_path: Path) -> None:
@@ -220,7 +220,7 @@ def test_deepspeed_is_refused_for_the_trainer_that_has_none(tmp_path: Path) -> N
         tmp_path / "run",
         (),
     )
-    found = complete.launch_faults(resolved, complete.launch_of(resolved, tmp_path / "run", CUDA))
+    found = argv.launch_faults(resolved, argv.launch_of(resolved, tmp_path / "run", CUDA))
     assert [fault.rule for fault in found] == ["deepspeed-embedded"]
 
 
@@ -238,7 +238,7 @@ def test_launches_that_cannot_work_are_refused(
     tmp_path: Path, launch: dict[str, Any], rule: str
 ) -> None:
     resolved = completed(Options(recipe(tmp_path, launch=launch)), tmp_path / "run", ())
-    faults = complete.launch_faults(resolved, complete.launch_of(resolved, tmp_path / "run", CUDA))
+    faults = argv.launch_faults(resolved, argv.launch_of(resolved, tmp_path / "run", CUDA))
     assert [fault.rule for fault in faults] == [rule]
 
 
@@ -270,7 +270,7 @@ def test_beside_a_card_a_process_has_four_threads_at_most_and_one_at_least(tmp_p
     assert after(command(tmp_path, num_cpu_threads=7), "--num_cpu_threads_per_process") == "7"
 
 
-@pytest.mark.parametrize("option", complete.ONLINE_OPTIONS)
+@pytest.mark.parametrize("option", argv.ONLINE_OPTIONS)
 def test_what_goes_to_the_hub_keeps_the_line_open(tmp_path: Path, option: str) -> None:
     (tmp_path / "tokenizers/openai_clip-vit-large-patch14").mkdir(parents=True)
     assert option in options("kohya", "train_network.py")

@@ -6,7 +6,7 @@ import math
 import random
 
 from lorakit.events import Event
-from lorakit.run.watch.follow import Alarms
+from lorakit.run.watch.alarms import Alarms
 
 
 def fed(

@@ -7,17 +7,10 @@ from pathlib import Path
 from lorakit.cli.terminal.arguments import Arguments, Parser
 from lorakit.cli.terminal.screen import counting
 from lorakit.dataset.captions.edit import Drafts, joined
+from lorakit.dataset.captions.models import TAGGERS, open_describer, open_tagger
 from lorakit.dataset.captions.read import caption_text
 from lorakit.dataset.captions.sentences import LOOP, described, tidied, without_identity
-from lorakit.dataset.captions.tagger import (
-    TAGGERS,
-    TagChoice,
-    Tagger,
-    chosen,
-    open_describer,
-    open_tagger,
-    unknown_drops,
-)
+from lorakit.dataset.captions.tagger import TagChoice, Tagger, chosen, unknown_drops
 from lorakit.errors import Fault, RecipeError, counted, few, raise_on_errors
 from lorakit.show import say
 

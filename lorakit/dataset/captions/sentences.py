@@ -9,7 +9,7 @@ from pathlib import Path
 
 from lorakit import json_text, proc
 from lorakit.config import cache_dir
-from lorakit.dataset.captions.tagger import INSTALL_DESCRIBER, CaptionModel
+from lorakit.dataset.captions.models import INSTALL_DESCRIBER, CaptionModel
 from lorakit.errors import SetupError
 from lorakit.memo import Memo
 

@@ -10,8 +10,9 @@ from pathlib import Path
 
 from lorakit.config import cache_dir
 from lorakit.dataset.captions.edit import parts
+from lorakit.dataset.captions.models import tagger_repository
 from lorakit.dataset.captions.read import read_words
-from lorakit.dataset.captions.tagger import TagChoice, tagger_repository
+from lorakit.dataset.captions.tagger import TagChoice
 from lorakit.errors import SetupError
 from lorakit.proc import ask
 from lorakit.trainers.kohya.locate import require
