@@ -324,7 +324,7 @@ def test_a_sweep_is_trained_there_with_its_pictures_pushed_once_and_each_run_com
     def states() -> list[str]:
         return [read_record(one.parent).state for one in sorted(records.glob("*/*/record.json"))]
 
-    until(lambda: states() == ["done"] * 2, 240)
+    until(lambda: states() == ["done"] * 2, seconds=240)
     capsys.readouterr()
     main(on)
     said_by(["remote", pod.name, "fetch", "seeds-01"], capsys)
