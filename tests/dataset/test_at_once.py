@@ -18,6 +18,7 @@ from pace import PATIENCE_S, until
 from PIL import Image
 
 from lorakit.cli.main import main
+from lorakit.dataset.build.manifest import read_arrangement
 from lorakit.dataset.lock import hold_dataset
 
 TRIALS = 2
@@ -81,40 +82,52 @@ def two_cameras(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     return folders
 
 
+def test_two_adds_lose_no_photo(two_cameras: list[Path], tmp_path: Path) -> None:
+    root = tmp_path / "data"
+    at_once(*(("add", root, folder, "--trigger", "fox") for folder in two_cameras))
+    wanted = set.union(*map(digests, two_cameras))
+    assert len(wanted) == 44
+    assert digests(root / "originals/fox") == wanted
+    for picture in (root / "originals/fox").glob("*.png"):
+        assert picture.with_suffix(".txt").is_file()
+
+
 PAUSED = """import sys, time
 from pathlib import Path
 from lorakit.cli.main import main
 from lorakit.dataset.build import originals
 
-class Paused(originals.Originals):
-    def __init__(self, *given):
-        super().__init__(*given)
-        Path("here").touch()
-        while not Path("go").exists():
-            time.sleep(0.01)
+own = originals.arrange
 
-originals.Originals = Paused
+def arrange(root, wanted):
+    Path("here").touch()
+    while not Path("go").exists():
+        time.sleep(0.01)
+    own(root, wanted)
+
+originals.arrange = arrange
 sys.exit(main(["dataset", "add", *sys.argv[1:]]))
 """
 
 
-def test_two_adds_lose_no_photo(two_cameras: list[Path], tmp_path: Path) -> None:
-    """The first is held back when it knows which names are free and has taken none."""
-    root, wanted = tmp_path / "data", set.union(*map(digests, two_cameras))
-    words = [[str(root), str(folder), "--trigger", "fox"] for folder in two_cameras]
-    first = subprocess.Popen([sys.executable, "-c", PAUSED, *words[0]], cwd=tmp_path)
+def test_two_adds_lose_no_subset(two_cameras: list[Path], tmp_path: Path) -> None:
+    """The first is held back when it has read which subsets there are and not yet written its own."""
+    root = tmp_path / "data"
+    fox, cat = (
+        [str(root), str(folder), "--trigger", trigger, "--repeats", repeats]
+        for folder, trigger, repeats in zip(two_cameras, ("fox", "cat"), "37", strict=True)
+    )
+    first = subprocess.Popen([sys.executable, "-c", PAUSED, *fox], cwd=tmp_path)
     until((tmp_path / "here").exists)
-    second = dataset("add", *words[1])
+    second = dataset("add", *cat)
     assert second.stderr is not None
     if "waiting for lorakit dataset add" not in second.stderr.readline():
-        second.wait(PATIENCE_S)  # it did not wait, and took the names
+        second.wait(PATIENCE_S)  # it did not wait for the first
     (tmp_path / "go").touch()
     second.communicate(timeout=PATIENCE_S)
     assert (first.wait(PATIENCE_S), second.returncode) == (0, 0)
-    assert len(wanted) == 44
-    assert digests(root / "originals/fox") == wanted
-    for picture in (root / "originals/fox").glob("*.png"):
-        assert picture.with_suffix(".txt").is_file()
+    found = read_arrangement(root).subsets
+    assert {name: one.repeats for name, one in found.items()} == {"fox": 3, "cat": 7}
 
 
 @pytest.mark.slow
