@@ -5,7 +5,6 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
 
 from lorakit.errors import Fault
 from lorakit.machine import Machine
@@ -29,6 +28,7 @@ class Launch:
     address: str
     port: int
     device: str  # cuda, mps, cpu
+    cores: int  # of this machine
     config: Path  # the user's own accelerate configuration, or ours in the run folder
     own_config: bool  # True: the user's
 
@@ -52,14 +52,20 @@ def launch_of(options: Options, run_dir: Path, machine: Machine) -> Launch:
         address=_text(options, "main_address"),
         port=options.launch("main_port"),
         device=machine.accelerator,
+        cores=machine.cpu_count,
         config=config,
         own_config=bool(given),
     )
 
 
+def starts_alone(options: Options, launch: Launch) -> bool:
+    launcher = launch.several or launch.own_config
+    return not launcher and trainer(options.resolved.trainer).STARTS_ALONE
+
+
 def launcher_file(options: Options, launch: Launch) -> dict[str, str]:
     """Ours, so that the user-wide one has no say. Several processes go through torchrun."""
-    if launch.own_config:
+    if launch.own_config or starts_alone(options, launch):
         return {}
     text = f"""\
 # Written by lorakit. Stands in for the user-wide accelerate configuration.
@@ -83,7 +89,7 @@ use_cpu: {str(launch.device == "cpu").lower()}
 
 
 def commands_for(
-    options: Options, launch: Launch, machine: Machine, *, python: Path, script: Path, run_dir: Path
+    options: Options, launch: Launch, *, python: Path, script: Path, run_dir: Path
 ) -> tuple[Command, ...]:
     said = options.resolved.launch
     flags = ["--config_file", posix(launch.config)]
@@ -93,7 +99,7 @@ def commands_for(
         flags += ["--num_machines", str(launch.machines)]
     if not launch.own_config:
         flags += ["--mixed_precision", options.precision, "--dynamo_backend", "no"]
-    flags += ["--num_cpu_threads_per_process", str(threads(options, launch, machine))]
+    flags += ["--num_cpu_threads_per_process", str(threads(options, launch))]
     if launch.machines > 1:
         flags += ["--machine_rank", str(launch.rank), "--main_process_ip", launch.address]
     if launch.port:
@@ -105,6 +111,7 @@ def commands_for(
     elif not (launch.several and launch.own_config):
         ids = options.said("launch", "gpu_ids")
         flags += [] if ids is None else ["--gpu_ids", ",".join(map(str, ids))]
+    flags = [] if starts_alone(options, launch) else flags
     start = Start(str(python), tuple(flags), posix(script), run_dir)
     return trainer(options.resolved.trainer).commands(options, start)
 
@@ -114,7 +121,7 @@ def environment(
     launch: Launch,
     weights: Sequence[WeightFile],
     run_dir: Path,
-    needed: Mapping[str, str] = MappingProxyType({}),
+    needed: Mapping[str, str],
 ) -> Mapping[str, str]:
     """Only what we set, `needed` by the script among it. [launch] env has the last word."""
     env = {
@@ -128,15 +135,19 @@ def environment(
         env["PYTORCH_ENABLE_MPS_FALLBACK"] = "1"
     if launch.device == "cpu":
         env["ACCELERATE_USE_CPU"] = "true"
+    if starts_alone(options, launch):  # what the launcher would say
+        env["OMP_NUM_THREADS"] = str(threads(options, launch))
+        if ids := options.said("launch", "gpu_ids"):
+            env["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, ids))
     if works_offline(options, weights):
         env["HF_HUB_OFFLINE"] = "1"
     own = options.said("launch", "env") or {}
     return {**env, **{name: str(value) for name, value in own.items()}}
 
 
-def threads(options: Options, launch: Launch, machine: Machine) -> int:
+def threads(options: Options, launch: Launch) -> int:
     """On the CPU every core works for the training; beside a GPU a process needs few."""
-    share = machine.cpu_count // launch.local
+    share = launch.cores // launch.local
     usual = share if launch.device == "cpu" else min(4, share)
     return max(1, options.launch("num_cpu_threads", usual))
 
@@ -192,11 +203,9 @@ def _text(options: Options, key: str) -> str:
 
 def _yaml_numbers(path: Path) -> dict[str, int]:
     """What step counting needs of somebody's accelerate configuration, read by line."""
-    if not path.is_file():  # reported by launch_faults; a pipe would never end
-        return {}
     try:
         lines = read_text(path).splitlines()
-    except Unreadable:
+    except Unreadable:  # reported by launch_faults
         return {}
     number = r"(num_processes|num_machines|machine_rank):\s*(\d+)\s*(?:#.*)?$"
     return {match[1]: int(match[2]) for line in lines if (match := re.match(number, line))}

@@ -52,6 +52,7 @@ def make_plan(
     script = who.find(resolved.family)
     needs = estimate(full, steps, launch.device)
     python = argv.python_of(full, script.python)
+    commands = argv.commands_for(full, launch, python=python, script=script.path, run_dir=run_dir)
     plan = Plan(
         resolved=resolved,
         dataset=facts,
@@ -59,9 +60,7 @@ def make_plan(
         run_dir=run_dir,
         script=script.path if script.found else None,
         files=files,
-        commands=argv.commands_for(
-            full, launch, machine, python=python, script=script.path, run_dir=run_dir
-        ),
+        commands=commands,
         env=argv.environment(full, launch, weights, run_dir, script.env),
         estimate=needs,
         faults=(),

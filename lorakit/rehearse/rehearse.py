@@ -1,5 +1,4 @@
-"""Rehearse a recipe: the same plan made small, run for a few steps on stand-in weights, and
-judged.
+"""Rehearse a recipe: the same plan made small, run a few steps on stand-in weights, and judged.
 
 What changes is listed in `made_small`; everything else is the recipe's own: trainer, environment,
 network, optimiser, precision, captions. The user's dataset is only linked to, so no cache file

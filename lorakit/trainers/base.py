@@ -105,7 +105,7 @@ class Start(NamedTuple):
     """What the plan has decided about the start of a script."""
 
     python: str
-    flags: tuple[str, ...]  # accelerate's; they stand before the script
+    flags: tuple[str, ...]  # accelerate's; they stand before the script; none: without accelerate
     script: str
     run_dir: Path  # train.toml and the plan's other files will be there
 
@@ -159,6 +159,9 @@ class Trainer(ABC):
     # True: the two parts of a validation split are rounded separately, so an image may be in both.
     SPLIT_OVERLAPS = False
 
+    # True: its one process is started as it is, not by a launcher that takes seconds.
+    STARTS_ALONE = False
+
     # True: each N_trigger folder fills buckets of its own, so each may end with a short batch.
     SEPARATE_FOLDERS = False
 
@@ -189,9 +192,9 @@ class Trainer(ABC):
 
     def commands(self, _options: Options, start: Start) -> tuple[Command, ...]:
         """The commands of a run in order; the last one trains."""
-        launcher = (start.python, "-m", "accelerate.commands.launch", *start.flags)
+        launcher = ("-m", "accelerate.commands.launch", *start.flags) if start.flags else ()
         config = (start.run_dir / "train.toml").absolute().as_posix()
-        return (Command((*launcher, start.script, "--config_file", config)),)
+        return (Command((start.python, *launcher, start.script, "--config_file", config)),)
 
     # Handed over, as a folder that runs without lorakit.
 

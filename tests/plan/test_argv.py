@@ -24,12 +24,7 @@ def command(
     resolved = completed(Options(recipe(root, train, launch=launch)), root / "run", ())
     found = argv.launch_of(resolved, root / "run", machine)
     (only,) = argv.commands_for(
-        resolved,
-        found,
-        machine,
-        python=Path("/venv/bin/python"),
-        script=SCRIPT,
-        run_dir=root / "run",
+        resolved, found, python=Path("/venv/bin/python"), script=SCRIPT, run_dir=root / "run"
     )
     return list(only.argv)
 
@@ -44,11 +39,32 @@ def env(
 ) -> dict[str, str]:
     resolved = completed(Options(recipe(root, train, launch=launch)), root / "run", ())
     weights = (WeightFile("pretrained_model_name_or_path", "x", root / "x", present=present),)
-    return dict(
-        argv.environment(
-            resolved, argv.launch_of(resolved, root / "run", machine), weights, root / "run"
-        )
+    found = argv.launch_of(resolved, root / "run", machine)
+    return dict(argv.environment(resolved, found, weights, root / "run", {}))
+
+
+def test_one_process_of_the_embedded_trainer_is_started_without_the_launcher(
+    tmp_path: Path,
+) -> None:
+    """The launcher's own start takes seconds; what it would say is in the environment."""
+    found = make_plan(
+        recipe(tmp_path, trainer="embedded", launch={"gpu_ids": [1], "num_cpu_threads": 3}),
+        run_dir=tmp_path / "run",
+        machine=CUDA,
     )
+    _, script, *rest = found.commands[-1].argv
+    assert script.endswith("lorakit/embedded/train_network.py")
+    assert rest[0] == "--config_file"
+    assert "accelerate.yaml" not in found.files
+    assert (found.env["OMP_NUM_THREADS"], found.env["CUDA_VISIBLE_DEVICES"]) == ("3", "1")
+    several = make_plan(
+        recipe(tmp_path, trainer="embedded", launch={"processes": 2}),
+        run_dir=tmp_path / "run",
+        machine=CUDA,
+    )
+    assert several.commands[-1].argv[2] == "accelerate.commands.launch"
+    assert "accelerate.yaml" in several.files
+    assert "OMP_NUM_THREADS" not in several.env
 
 
 def after(words: list[str], flag: str) -> str:

@@ -1,5 +1,4 @@
-"""Base models: SD1.5, SDXL and FLUX from single files or diffusers folders, in plain torch, one
-part at a time.
+"""Base models from single files or diffusers folders, in plain torch, one part at a time.
 
     base = open_base(args, "sdxl")                     # headers only
     vae = base.load_vae(torch.float32, "cpu")          # use it, drop it

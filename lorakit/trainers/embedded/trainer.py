@@ -17,6 +17,7 @@ class Embedded(Trainer):
     SAVES_WHEN_INTERRUPTED = True
     DRAWS_SHEETS = True
     RESUMES_EXACTLY = True
+    STARTS_ALONE = True
     check = staticmethod(rules.check)
 
     def find(self, family: str) -> Script:
