@@ -282,6 +282,9 @@ def main() -> None:
     parser.add_argument("checkout", nargs="*", type=Path, default=[here])
     parser.add_argument("--json", action="store_true", help="everything, with the places")
     args = parser.parse_args()
+    for path in args.checkout:
+        if not (path / "lorakit").is_dir():
+            parser.error(f"{path} is not a folder with a checkout of lorakit; try git worktree add")
     shapes = {str(path.resolve().name): shape_of(path) for path in args.checkout}
     if args.json:
         data: dict[str, Any] = {name: vars(shape) for name, shape in shapes.items()}

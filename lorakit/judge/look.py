@@ -16,7 +16,7 @@ from lorakit import json_text
 from lorakit.dataset.captions.models import CaptionModel, open_describer
 from lorakit.errors import counted
 from lorakit.judge.make import Inquiry, keep
-from lorakit.judge.pictures import BASE, COPIES, MEANING, SEEDS, drawn, key_of
+from lorakit.judge.pictures import BASE, COPIES, MEANING, SEEDS, drawn_pictures, key_of
 from lorakit.judge.score import LISTED, UNRANKED, name
 from lorakit.runs.record import Judged
 from lorakit.sheet.grid import picture_of
@@ -75,7 +75,7 @@ def look(
 
 def _with_pictures(found: Judged, order: Order) -> Judged:
     """And what the pictures that are there say."""
-    if BASE not in (there := drawn(order)):
+    if BASE not in (there := drawn_pictures(order)):
         return found
     asked, trained, base = order["asked"], _small(order["trained"]), _small(there[BASE])
     # a copy: nearer by half than training pictures usually are to the one most like them
@@ -129,7 +129,7 @@ def _with_models(
     found: Judged, order: Order, models: Mapping[str, CaptionModel], python: str
 ) -> Judged:
     """A number each, of the base and of the cells that are drawn."""
-    there, module = drawn(order), "lorakit.embedded.judging.likeness"
+    there, module = drawn_pictures(order), "lorakit.embedded.judging.likeness"
     columns = [one for one in order["columns"] if key_of(one) in there]
     out = there[BASE][0].with_name("models.json")
     places = {key: str(model.weights.parent) for key, model in models.items()}

@@ -144,7 +144,7 @@ def key_of(column: Order) -> Key:
     return next(((Path(lora).name, strength) for lora, strength in column["loras"]), BASE)
 
 
-def drawn(order: Order) -> dict[Key, list[Path]]:
+def drawn_pictures(order: Order) -> dict[Key, list[Path]]:
     """The pictures of every column where none is missing; their names say what they depend on."""
     columns = order["columns"]
     files = {key_of(told): [Path(job["file"]) for job in told["pictures"]] for told in columns}
@@ -153,7 +153,7 @@ def drawn(order: Order) -> dict[Key, list[Path]]:
 
 def with_seen(found: Judged, before: Judged, order: Order) -> Judged:
     """And what an earlier look found in pictures that are still those of these cells."""
-    there = drawn(order)
+    there = drawn_pictures(order)
     if not before.base or BASE not in there:
         return found
     old = {(one.checkpoint, one.strength): one for one in before.cells if one.seen}

@@ -512,7 +512,7 @@ for _ in "ab":
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_turned_as_one_complex_product_are_the_bytes_of_four_real_ones(dtype: Any) -> None:
     from lorakit.embedded.models.flux import rotation_of
-    from lorakit.embedded.models.fused import turned
+    from lorakit.embedded.models.fused import rotated
 
     rotation = rotation_of(torch.randint(0, 64, (24, 3)), (4, 6, 6))
     x = torch.randn(2, 3, 24, 16).to(dtype).requires_grad_()
@@ -521,6 +521,6 @@ def test_turned_as_one_complex_product_are_the_bytes_of_four_real_ones(dtype: An
     by_hand = torch.stack([a * cos - b * sin, a * sin + b * cos], dim=-1).flatten(-2).to(dtype)
     weight = torch.randn(2, 3, 24, 16)
     wanted = torch.autograd.grad((by_hand * weight).sum(), x)[0]
-    ours = turned(x, rotation)
+    ours = rotated(x, rotation)
     assert torch.equal(ours, by_hand)
     assert torch.equal(torch.autograd.grad((ours * weight).sum(), x)[0], wanted)

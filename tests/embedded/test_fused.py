@@ -62,7 +62,7 @@ def given(name: str) -> tuple[Any, ...]:
         "shifted": (numbers(2, 24, 32), numbers(2, 1, 32), numbers(2, 1, 32)),
         "added": (numbers(2, 24, 32), numbers(2, 1, 32), numbers(2, 24, 32)),
         "beside": (numbers(2, 24, 16), numbers(2, 24, 80)[..., 48:]),
-        "turned": (numbers(2, 3, 24, 16), torch.randn(24, 8, 2)),
+        "rotated": (numbers(2, 3, 24, 16), torch.randn(24, 8, 2)),
     }[name]
 
 

@@ -14,7 +14,7 @@ from lorakit.embedded.models.low_bits import shrink  # noqa: E402
 from lorakit.embedded.models.unet import Attention  # noqa: E402
 from lorakit.embedded.network import targets  # noqa: E402
 from lorakit.embedded.network.lora import Dropout, Network, Shape  # noqa: E402
-from lorakit.embedded.network.together import together  # noqa: E402
+from lorakit.embedded.network.together import joint_product  # noqa: E402
 
 WIDTH, CONTEXT = 64, 48
 
@@ -68,7 +68,7 @@ def test_one_product_gives_the_numbers_of_three(
     names, before = list(attention.state_dict()), attention.to_k.weight.clone()
     apart = answers(attention, network, context, kind)
     network.zero_grad()
-    attention.together = together(network, attention.alike)
+    attention.together = joint_product(network, attention.alike)
     assert attention.together is not None
     one = answers(attention, network, context, kind)
     for found, expected in zip(one, apart, strict=True):
@@ -80,24 +80,24 @@ def test_one_product_gives_the_numbers_of_three(
 
 def test_what_is_not_plain_stays_three_products() -> None:
     attention, network = made(None, torch.float32, dropout=Dropout(neuron=0.1))
-    assert together(network, attention.alike) is None
+    assert joint_product(network, attention.alike) is None
     attention, network = made(None, torch.float32)
     network.adapters.pop()  # a layer without an adapter
-    assert together(network, attention.alike) is None
+    assert joint_product(network, attention.alike) is None
     attention, network = made(None, torch.float32)
     network.adapters[1].scale = 2.0
-    assert together(network, attention.alike) is None
+    assert joint_product(network, attention.alike) is None
     for form in (None, "int8"):
         attention, _ = made(None, torch.float32)
         shrink(attention, torch.float32, form)
         shapes = [Shape(str(one), one, 4, 2.0, "unet") for one in attention.alike]
         network = Network(shapes, Dropout(), seed=1, device="cpu", dtype=torch.float32)
-        assert together(network, attention.alike) is None
+        assert joint_product(network, attention.alike) is None
 
 
 def test_weights_that_are_moved_apart_are_multiplied_apart() -> None:
     attention, network = made(None, torch.float32)
-    attention.together = together(network, attention.alike)
+    attention.together = joint_product(network, attention.alike)
     first = answers(attention, network, None, torch.float32)
     attention.to_v.weight.data = attention.to_v.weight.data.clone() * 2
     network.zero_grad()

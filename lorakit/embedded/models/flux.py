@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lorakit.embedded.models.blocks import Network, embedder, sinusoid
-from lorakit.embedded.models.fused import added, beside, shifted, turned
+from lorakit.embedded.models.fused import added, beside, rotated, shifted
 from lorakit.embedded.models.swap import spread
 from lorakit.errors import refused
 
@@ -64,7 +64,7 @@ class Modulation(nn.Module):
 def joint_attention(
     q: Tensor, k: Tensor, v: Tensor, rotation: Tensor, mask: Tensor | None
 ) -> Tensor:
-    q, k = turned(q, rotation), turned(k, rotation)
+    q, k = rotated(q, rotation), rotated(k, rotation)
     return F.scaled_dot_product_attention(q, k, v, attn_mask=mask).transpose(1, 2).flatten(2)
 
 

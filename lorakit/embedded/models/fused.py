@@ -56,7 +56,7 @@ def beside(left: Tensor, right: Tensor) -> Tensor:
 
 
 @fusible
-def turned(x: Tensor, rotation: Tensor) -> Tensor:
+def rotated(x: Tensor, rotation: Tensor) -> Tensor:
     """Neighbouring pairs of features as complex numbers, turned by one product in float32. The
     compiler knows no complex numbers: there it is four products, to the same bytes.
     """
@@ -69,14 +69,14 @@ def turned(x: Tensor, rotation: Tensor) -> Tensor:
 
 
 def compiled() -> dict[Function, Function]:
-    """What `at_work` may put in their place. Nothing is compiled before it is used."""
+    """What `standing_in` may put in their place. Nothing is compiled before it is used."""
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache_dir() / "embedded" / "inductor"))
     torch._dynamo.config.recompile_limit = MOST  # noqa: SLF001 - the only door to it
     return {one: torch.compile(one, fullgraph=True, dynamic=True) for one in FUSIBLE}
 
 
 @contextlib.contextmanager
-def at_work(functions: dict[Function, Function]) -> Iterator[None]:
+def standing_in(functions: dict[Function, Function]) -> Iterator[None]:
     _at_work.update(functions)
     try:
         yield

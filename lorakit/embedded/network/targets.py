@@ -16,7 +16,7 @@ from lorakit.embedded.models.layouts import ldm_module
 from lorakit.embedded.models.unet import Attention
 from lorakit.embedded.network import lycoris
 from lorakit.embedded.network.lora import Adapter, Dropout, Network, Shape
-from lorakit.embedded.network.together import together
+from lorakit.embedded.network.together import joint_product
 from lorakit.embedded.training.task import Task
 from lorakit.errors import refused
 from lorakit.trainers.embedded import options
@@ -89,7 +89,7 @@ def build(
         plus=frozenset(group for group in groups if plus_ratio(extra, group)),
     )
     for one in attentions:
-        one.together = together(network, one.alike)
+        one.together = joint_product(network, one.alike)
     if weights:
         hint = "" if foreign else "Set dim_from_weights to take the file's."
         _refuse_other_sizes(network, weights, file, hint)

@@ -10,7 +10,7 @@ from lorakit.embedded.network.lora import WIDE, Network
 from lorakit.embedded.network.low_rank import LowRankLinear
 
 
-def together(network: Network, layers: Sequence[nn.Module]) -> Any:
+def joint_product(network: Network, layers: Sequence[nn.Module]) -> Any:
     """None where chance drops something, or one is in few bits or has no adapter like the rest."""
     of = {adapter.module: adapter for adapter in network.adapters}
     adapters = [of[layer] for layer in layers if layer in of and layer.weight.dtype in WIDE]

@@ -124,7 +124,7 @@ class Stepper:
 
     def learn(self, inputs: Inputs) -> None:
         s, scale = self.s, self.s.loss_scale
-        with fused.at_work(self.compiled):
+        with fused.standing_in(self.compiled):
             loss = s.objective.loss_of(inputs)
             self.loss.copy_(loss.detach())
             # an epoch's last step may have fewer batches: the divisor stays, as by accelerate
