@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import json
+from argparse import Namespace
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 torch = pytest.importorskip("torch")
 
+from tiny_bases import make_tiny  # noqa: E402 -- after the check that torch is there
+
+from lorakit.embedded.models import open_base  # noqa: E402
 from lorakit.embedded.models.low_bits import shrink  # noqa: E402
 from lorakit.embedded.models.unet import Attention  # noqa: E402
 from lorakit.embedded.network import targets  # noqa: E402
 from lorakit.embedded.network.lora import Dropout, Network, Shape  # noqa: E402
-from lorakit.embedded.network.together import joint_product  # noqa: E402
+from lorakit.embedded.network.together import joint_product, stacked  # noqa: E402
 
 WIDTH, CONTEXT = 64, 48
 
@@ -24,6 +29,10 @@ def made(
 ) -> tuple[Any, Network]:
     torch.manual_seed(3)
     attention: Any = Attention(WIDTH, context, 4).requires_grad_(requires_grad=False).to(kind)
+    weights = [layer.weight for layer in attention.alike]
+    beside = torch.cat([one.data for one in weights]).split([len(one) for one in weights])
+    for weight, own in zip(weights, beside, strict=True):
+        weight.data = own
     layers = {"q": attention.to_q, "k": attention.to_k, "v": attention.to_v}
     shapes = [
         Shape(name, layer, rank, rank / 2, "unet")
@@ -78,6 +87,18 @@ def test_one_product_gives_the_numbers_of_three(
     assert torch.equal(attention.to_k.weight, before)
 
 
+def test_weights_are_read_to_where_one_product_finds_them(tmp_path: Path) -> None:
+    """Beside each other from the start: joined later, a full-size SDXL would hold 2.5 GB twice."""
+    given = Namespace(pretrained_model_name_or_path=str(make_tiny("sdxl", tmp_path / "base")))
+    unet: Any = open_base(given, "sdxl").load_denoiser(torch.float32, "cpu")
+    found = [one for one in unet.modules() if isinstance(one, Attention)]
+    layers = [[layer.weight for layer in one.alike] for one in found]
+    assert found and all(stacked([one.data for one in beside]) is not None for beside in layers)
+    storages = {one.untyped_storage().data_ptr(): one for one in unet.parameters()}
+    held = sum(one.untyped_storage().nbytes() for one in storages.values())
+    assert held == sum(one.nbytes for one in unet.parameters())
+
+
 def test_what_is_not_plain_stays_three_products() -> None:
     attention, network = made(None, torch.float32, dropout=Dropout(neuron=0.1))
     assert joint_product(network, attention.alike) is None
@@ -86,6 +107,9 @@ def test_what_is_not_plain_stays_three_products() -> None:
     assert joint_product(network, attention.alike) is None
     attention, network = made(None, torch.float32)
     network.adapters[1].scale = 2.0
+    assert joint_product(network, attention.alike) is None
+    attention, network = made(None, torch.float32)
+    attention.to_v.weight.data = attention.to_v.weight.data.clone()
     assert joint_product(network, attention.alike) is None
     for form in (None, "int8"):
         attention, _ = made(None, torch.float32)

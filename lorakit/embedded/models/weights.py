@@ -127,18 +127,34 @@ def fill(
     if missing:
         raise SetupError(_missing(missing, tensors, layout, what))
 
+    places = _side_by_side(module, dtype, device)
+
     def give(name: str, old: torch.Tensor) -> None:
         _check_shape(name, layout[name], old, tensors, what)
-        parts = [tensors.read(part).to(device, dtype) for part in layout[name]]
-        value = torch.cat(parts) if len(parts) > 1 else parts[0]
+        parts = [tensors.read(part) for part in layout[name]]
+        value = (torch.cat(parts) if len(parts) > 1 else parts[0]).reshape(old.shape)
+        place = places.get(name)
+        value = value.to(device, dtype).contiguous() if place is None else place.copy_(value)
         owner, _, leaf = name.rpartition(".")
-        own = nn.Parameter(value.reshape(old.shape).contiguous(), requires_grad=False)
-        setattr(module.get_submodule(owner), leaf, own)
+        setattr(module.get_submodule(owner), leaf, nn.Parameter(value, requires_grad=False))
 
     # Reading, converting and fresh memory cost the same again each.
     with ThreadPoolExecutor(READERS) as readers:
         list(readers.map(give, wanted, wanted.values()))
     module.eval()
+
+
+def _side_by_side(
+    module: nn.Module, dtype: torch.dtype, device: torch.device | str
+) -> dict[str, torch.Tensor]:
+    """Memory for weights that are given the same (`alike`), so that one product can take them."""
+    names = {layer: f"{name}.weight" for name, layer in module.named_modules()}
+    places: dict[str, torch.Tensor] = {}
+    for layers in (part.alike for part in module.modules() if hasattr(part, "alike")):
+        rows = [len(layer.weight) for layer in layers]
+        whole = torch.empty(sum(rows), layers[0].in_features, dtype=dtype, device=device)
+        places |= zip([names[layer] for layer in layers], whole.split(rows), strict=True)
+    return places
 
 
 OLDER = {  # names that early files have: bare CLIPs, a VAE's attention, T5's table

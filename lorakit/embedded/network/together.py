@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from lorakit.embedded.network.lora import WIDE, Network
@@ -11,22 +10,20 @@ from lorakit.embedded.network.low_rank import LowRankLinear
 
 
 def joint_product(network: Network, layers: Sequence[nn.Module]) -> Any:
-    """None where chance drops something, or one is in few bits or has no adapter like the rest."""
+    """None where chance drops something, the weights lie apart, or one is in few bits or has no
+    adapter like the rest.
+    """
     of = {adapter.module: adapter for adapter in network.adapters}
     adapters = [of[layer] for layer in layers if layer in of and layer.weight.dtype in WIDE]
     downs, ups = ([one.work[side] for one in adapters] for side in ("down", "up"))
     alike = len(adapters) == len(layers) and len({one.scale for one in adapters}) == 1
     down: Any = stacked([one.detach() for one in downs]) if alike and not network.draws else None
-    if down is None:
+    if down is None or stacked([layer.weight.data for layer in layers]) is None:
         return None
     down.requires_grad_()
     gradients = stacked([one.grad for one in downs]), tuple(up.grad for up in ups)
     kept = (None, down, ups, adapters[0].scale, gradients)
     widths = [len(up) for up in ups]
-    if stacked([layer.weight.data for layer in layers]) is None:
-        rows = torch.cat([layer.weight.data for layer in layers]).split(widths)
-        for layer, own in zip(layers, rows, strict=True):
-            layer.weight.data = own
 
     def product(x: Tensor) -> Sequence[Tensor]:
         weight = stacked([layer.weight.data for layer in layers])
