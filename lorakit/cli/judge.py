@@ -92,7 +92,7 @@ def run(args: Arguments) -> None:
 
 
 def _show(judged: Judged) -> None:
-    from lorakit.judge.score import FEWEST, seen_table
+    from lorakit.judge.score import FEWEST, seen_notes, seen_table
 
     heads = ("checkpoint", "strength", "verdict", "held-out loss", "behind the lowest", "drift")
     table(heads, [_row(cell) for cell in judged.cells], right=("strength", "drift"))
@@ -111,7 +111,7 @@ def _show(judged: Judged) -> None:
     if judged.base:
         print_text("What drawn pictures say; 1 is as far as two seeds of the base are apart:")
         table(*seen_table(judged))
-    for note in judged.notes:
+    for note in (*judged.notes, *seen_notes(judged)):
         print_text(note)
     if judged.unmeasured:
         say(f"{counted(judged.unmeasured, 'cell')} not measured yet; run it again to go on.")

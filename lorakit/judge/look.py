@@ -16,8 +16,8 @@ from lorakit import json_text
 from lorakit.dataset.captions.models import CaptionModel, open_describer
 from lorakit.errors import counted
 from lorakit.judge.make import Inquiry, keep
-from lorakit.judge.pictures import BASE, COPIES, MEANING, SEEDS, drawn_pictures, key_of
-from lorakit.judge.score import LISTED, UNRANKED, name
+from lorakit.judge.pictures import BASE, SEEDS, drawn_pictures, key_of
+from lorakit.judge.score import LISTED, UNRANKED
 from lorakit.runs.record import Judged
 from lorakit.sheet.grid import picture_of
 from lorakit.sheet.make import Order, missing_of, passes_of, run_torch
@@ -81,7 +81,7 @@ def _with_pictures(found: Judged, order: Order) -> Judged:
     # a copy: nearer by half than training pictures usually are to the one most like them
     limit = np.median([np.sort(_apart(one, trained))[:2][-1] for one in trained]) / 2
     scale = max(_variety(base[:asked]), 1e-6)
-    facts, copied = {}, {}
+    facts, resembled = {}, {}
     for key, files in there.items():
         pixels = _small(files)
         moved, near = _apart(pixels, base) / scale, _apart(pixels[:asked, None], trained)
@@ -93,20 +93,15 @@ def _with_pictures(found: Judged, order: Order) -> Judged:
             "copies": (near.min(axis=1) < limit).sum(),
         }
         facts[key] = {word: round(float(value), 3) for word, value in measured.items()}
-        copied[key] = Path(order["trained"][int(near.min(axis=0).argmin())]).name
+        nearest = Path(order["trained"][int(near.min(axis=0).argmin())]).name
+        resembled[key] = nearest if facts[key]["copies"] > facts[BASE]["copies"] else ""
     cells = [
-        replace(one, seen={**(one.seen or {}), **facts[key]}) if key in facts else one
+        replace(one, seen={**(one.seen or {}), **facts[key]}, resembles=resembled[key])
+        if (key := (one.checkpoint, one.strength)) in facts
+        else one
         for one in found.cells
-        for key in [(one.checkpoint, one.strength)]
     ]
-    notes = list(found.notes)
-    for one in cells:
-        if one.seen and one.seen["copies"] > facts[BASE]["copies"]:
-            count = counted(int(one.seen["copies"]), "picture")
-            file = copied[one.checkpoint, one.strength]
-            notes.append(f"{name(one)} draws {count} {COPIES}: {file}.")
-    seen = {**(found.base or {}), **facts[BASE]}
-    return replace(found, cells=tuple(cells), base=seen, notes=tuple(dict.fromkeys(notes)))
+    return replace(found, cells=tuple(cells), base={**(found.base or {}), **facts[BASE]})
 
 
 def _small(files: Sequence[Path | str]) -> Pixels:
@@ -140,8 +135,6 @@ def _with_models(
         replace(one, seen={**one.seen, **facts[one.checkpoint, one.strength]}) if one.seen else one
         for one in found.cells
     ]
-    said = [f"{key}: {MEANING[key]}, by {model}." for key, model in models.items()]
-    earlier = tuple(f"{key}: {MEANING[key]}" for key in models)
-    others = (note for note in found.notes if not note.startswith(earlier))
-    base, notes = {**(found.base or {}), **facts[BASE]}, (*others, *said)
-    return replace(found, cells=tuple(cells), base=base, notes=notes)
+    asked = {**(found.models or {}), **{key: str(model) for key, model in models.items()}}
+    base = {**(found.base or {}), **facts[BASE]}
+    return replace(found, cells=tuple(cells), base=base, models=asked)

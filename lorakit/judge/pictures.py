@@ -24,11 +24,6 @@ from lorakit.trainers.table import trainer
 ASKED, OTHERS, SEEDS = 4, 4, 2  # prompts drawn with the trigger and without, seeds of each
 Key = tuple[str, float]  # a cell's file name and strength; the base's is BASE
 BASE: Key = ("", 0.0)
-COPIES = "that it was trained on, nearly"
-MEANING = {
-    "likeness": "mean cosine of the pictures with the trigger to the training pictures",
-    "faithful": "mean cosine of each picture to its prompt",
-}
 
 
 @dataclass(frozen=True)
@@ -156,21 +151,14 @@ def with_seen(found: Judged, before: Judged, order: Order) -> Judged:
     there = drawn_pictures(order)
     if not before.base or BASE not in there:
         return found
-    old = {(one.checkpoint, one.strength): one for one in before.cells if one.seen}
-    kept = {key: one for key, one in old.items() if key in there}
+    old = {at: one for one in before.cells if (at := (one.checkpoint, one.strength)) in there}
     cells = (
-        replace(one, seen=kept[at].seen if (at := (one.checkpoint, one.strength)) in kept else None)
+        replace(one, seen=was.seen, resembles=was.resembles)
+        if (was := old.get((one.checkpoint, one.strength)))
+        else one
         for one in found.cells
     )
-    models = tuple(f"{key}: {meaning}" for key, meaning in MEANING.items())
-    copies = tuple(f"{one.label} at {one.strength:g} draws" for one in kept.values())
-    told = (
-        note
-        for note in before.notes
-        if note.startswith(models) or (COPIES in note and note.startswith(copies))
-    )
-    notes = dict.fromkeys((*found.notes, *told))
-    return replace(found, cells=tuple(cells), base=before.base, notes=tuple(notes))
+    return replace(found, cells=tuple(cells), base=before.base, models=before.models)
 
 
 def without(trigger: str, prompts: Sequence[str]) -> list[str]:

@@ -13,11 +13,16 @@ from dataclasses import dataclass, field, replace
 from functools import cache
 from statistics import NormalDist, fmean
 
+from lorakit.errors import counted
 from lorakit.runs.record import Judged, JudgedCell
 
 Losses = Mapping[str, Sequence[Sequence[float | None]]]  # held, train, drawn -> picture -> timestep
 DRAWS, SURE = 2000, 0.95
 FEWEST = 3  # pictures; with fewer an interval says nothing
+MEANING = {
+    "likeness": "mean cosine of the pictures with the trigger to the training pictures",
+    "faithful": "mean cosine of each picture to its prompt",
+}
 BROKEN, BEHIND, LISTED, UNRANKED = "broken", "behind", "listed", "unranked"
 
 
@@ -141,6 +146,18 @@ def seen_table(found: Judged) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
         if seen
     ]
     return ("checkpoint", "strength", *heads), rows
+
+
+def seen_notes(found: Judged) -> list[str]:
+    """In words: which pictures copy, and whose numbers stand in the table."""
+    copies = [
+        f"{name(one)} draws {counted(int(one.seen['copies']), 'picture')} that it was trained on,"
+        f" nearly: {one.resembles}."
+        for one in found.cells
+        if one.seen and one.resembles
+    ]
+    by = (found.models or {}).items()
+    return copies + [f"{key}: {MEANING[key]}, by {model}." for key, model in by]
 
 
 def name(cell: JudgedCell | Cell) -> str:

@@ -10,7 +10,7 @@ from urllib.parse import quote
 from lorakit import __version__
 from lorakit.files import write_atomic
 from lorakit.journal import now
-from lorakit.judge.score import seen_table
+from lorakit.judge.score import seen_notes, seen_table
 from lorakit.proof.lock import DECISIVE
 from lorakit.report.advice import Advice, advise, sentence
 from lorakit.report.curves import Line, charts
@@ -170,7 +170,8 @@ def judged(found: Judged) -> str:
         shown = ["" if number is None else f"{number:+.3f}" for number in numbers]
         rows.append((escape(cell.label), f"{cell.strength:g}", escape(cell.verdict), *shown))
     columns = ("checkpoint", "strength", "verdict", "held-out loss", "behind", "drift")
-    said = "".join(f"<p>{escape(text)}</p>" for text in (found.reason, *found.notes) if text)
+    told = (found.reason, *found.notes, *seen_notes(found))
+    said = "".join(f"<p>{escape(text)}</p>" for text in told if text)
     body = table(columns, rows, numbers=("strength", *columns[3:]))
     words = f"Logarithms of ratios to the base's, of {found.held_out} held-out pictures."
     heads, seen = seen_table(found)

@@ -171,6 +171,7 @@ class JudgedCell(Part):
     drift: float | None = None  # how far it moves the base's own pictures, in parts of their square
     gap: float | None = rare(None)  # held minus the same on pictures it was trained on
     seen: Mapping[str, float] | None = rare(None)  # what its drawn pictures say, by name
+    resembles: str = rare("")  # the training picture that they copy
 
 
 @dataclass(frozen=True)
@@ -184,6 +185,7 @@ class Judged(Part):
     reason: str = ""
     notes: tuple[str, ...] = ()
     base: Mapping[str, float] | None = rare(None)  # what the base's own pictures say
+    models: Mapping[str, str] | None = rare(None)  # by the numbers in `seen` that are theirs
 
     @property
     def listed(self) -> tuple[JudgedCell, ...]:

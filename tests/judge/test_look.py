@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from lorakit.cli.main import main
+from lorakit.judge.score import seen_notes
 from lorakit.runs.record import Judged, read_record
 from lorakit.weights.safetensors import write
 
@@ -71,14 +73,16 @@ def test_a_later_judgement_keeps_what_pictures_say_of_cells_that_are_unchanged(
         *(c["seen"] for c in record["judged"]["cells"] if "seen" in c),
     ):
         one["likeness"] = 0.5  # as a model has said
-    told = "likeness: mean cosine of the pictures with the trigger to the training pictures, by M."
-    record["judged"]["notes"].append(told)
+    record["judged"]["models"] = {"likeness": "M"}
     (judged_run / "record.json").write_text(json.dumps(record))
     before = read_record(judged_run).judged
     again = ["judge", str(judged_run), "--python", python, "--strengths", "0.6,1.0"]
     assert main(again) == 0
     after = read_record(judged_run).judged
-    assert (after.base, after.cells, after.notes) == (before.base, before.cells, before.notes)
+    assert replace(after, when="") == replace(before, when="")
+    told = "likeness: mean cosine of the pictures with the trigger to the training pictures, by M."
+    copies = "final at 1 draws 8 pictures that it was trained on, nearly: 03.png."
+    assert seen_notes(after) == [copies, told]
     assert main([*again, "--checkpoints", "final"]) == 0
     assert judge(judged_run, python) == 0  # a second look adds to what the model has said
     assert read_record(judged_run).judged.base == before.base
@@ -88,8 +92,7 @@ def test_a_later_judgement_keeps_what_pictures_say_of_cells_that_are_unchanged(
     other = read_record(judged_run).judged
     assert {cell.label for cell in other.cells if cell.seen} == {"epoch 2"}
     assert other.base == before.base
-    assert told in other.notes
-    assert not any("nearly" in note for note in other.notes)
+    assert seen_notes(other) == [told]
 
 
 def test_the_sheet_shares_these_pictures(judged_run: Path, measurer: Any) -> None:
