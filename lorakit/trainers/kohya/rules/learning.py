@@ -171,15 +171,6 @@ RULES: tuple[Finder, ...] = (
         "Write one rate.",
         families=("sd15", "sdxl"),
     ),
-    warning(
-        "clip-rate-unset",
-        "text_encoder_lr",
-        lambda c: not c.flag("network_train_unet_only") and not c.is_set("text_encoder_lr"),
-        "unset: CLIP-L is trained too, at the transformer's own rate, which is far too high"
-        " for it.",
-        "Set network_train_unet_only = true, or text_encoder_lr = 5e-5.",
-        families=("flux",),
-    ),
     arguments,
     Rule(
         "warmup-constant",
@@ -199,15 +190,6 @@ RULES: tuple[Finder, ...] = (
         lambda c: warms_up(c) and c.flag("lr_scheduler_type"),
         "lr_scheduler_type refuses a warm-up.",
         "Remove lr_warmup_steps.",
-    ),
-    Rule(
-        "min-lr-ratio",
-        "lr_scheduler_min_lr_ratio",
-        lambda c: (
-            scheduler(c) == "cosine_with_min_lr" and c.value("lr_scheduler_min_lr_ratio") is None
-        ),
-        "cosine_with_min_lr needs it.",
-        "Set lr_scheduler_min_lr_ratio = 0.1.",
     ),
     Rule(
         "adafactor-schedule",
