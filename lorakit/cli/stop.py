@@ -12,7 +12,7 @@ from pathlib import Path
 from lorakit.cli.terminal.arguments import Arguments, Parser
 from lorakit.errors import LorakitError, counted
 from lorakit.files import write_atomic
-from lorakit.processes import Owned
+from lorakit.owner import Owned
 from lorakit.run.commands import at_work
 from lorakit.run.resume.adopt import adopt
 from lorakit.run.watch.supervise import STOP_REQUEST

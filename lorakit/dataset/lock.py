@@ -8,7 +8,7 @@ from pathlib import Path
 
 from lorakit.dataset.rules import shown
 from lorakit.files import sweep
-from lorakit.processes import Owner, own
+from lorakit.owner import Owner, own
 
 
 @contextmanager

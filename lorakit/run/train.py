@@ -14,9 +14,10 @@ from lorakit.errors import SetupError
 from lorakit.events import Emit, Event, silent
 from lorakit.files import write_atomic
 from lorakit.journal import now
+from lorakit.owner import Owner, own
 from lorakit.plan.model import Plan
 from lorakit.proc import start
-from lorakit.processes import MARK, Identity, Owner, oom_kills, own
+from lorakit.processes import MARK, Identity, oom_kills
 from lorakit.run.child import Child, Signals
 from lorakit.run.commands import leader, work_of
 from lorakit.run.finish import close

@@ -14,8 +14,8 @@ from pace import until
 
 from lorakit import tomllib
 from lorakit.cli.main import main
-from lorakit.engines.halving import ask_points
 from lorakit.engines.points import combinations, read_variations
+from lorakit.engines.search import ask_points
 from lorakit.engines.sweep import read_sweep, results_of
 from lorakit.errors import RecipeError
 from lorakit.run import queue
@@ -105,6 +105,7 @@ def test_what_a_kill_left_between_asking_and_writing_is_neither_lost_nor_overwri
     assert (searched / "rank-03.toml").read_text() == third
 
 
+@pytest.mark.slow
 def test_few_values_are_not_asked_for_twice(maya: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("optuna")
     words = ["sweep", "maya", "--vary", "network_dim=8,16", "--search", "30"]

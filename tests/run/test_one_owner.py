@@ -22,7 +22,7 @@ from pace import until
 from lorakit.cli.main import main
 from lorakit.errors import LorakitError
 from lorakit.events import Event
-from lorakit.processes import Owned
+from lorakit.owner import Owned
 from lorakit.run.resume.adopt import adopt
 from lorakit.run.resume.stages import resume_run
 from lorakit.run.train import own_run, train

@@ -18,8 +18,8 @@ from itertools import islice
 from lorakit.cli.terminal.arguments import A_RECIPE, Arguments, Parser
 from lorakit.cli.terminal.meant import recipe_path
 from lorakit.cli.terminal.next_step import say_next
-from lorakit.engines.halving import FIRST, drawn
 from lorakit.engines.points import combinations, read_variations
+from lorakit.engines.search import FIRST, drawn
 from lorakit.engines.sweep import plan_points, write_sweep
 from lorakit.errors import counted
 from lorakit.plan.make import faults_of

@@ -29,8 +29,8 @@ from lorakit.cli.terminal.screen import screen
 from lorakit.cli.train import provide_weights, tasks_for_sky, train_one
 from lorakit.engines import halving
 from lorakit.engines import sweep as sweeps
-from lorakit.engines.halving import ENDED, ask_points
 from lorakit.engines.pod import Pod
+from lorakit.engines.search import ENDED, ask_points
 from lorakit.engines.slurm import submit
 from lorakit.errors import LorakitError, counted, raise_on_errors
 from lorakit.machine import this_machine

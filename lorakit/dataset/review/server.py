@@ -16,8 +16,8 @@ from urllib.parse import parse_qs, urlsplit
 
 from lorakit import json_text
 from lorakit.dataset.review.session import Conflict, ReviewSession
+from lorakit.owner import Owned
 from lorakit.pictures.open import RefusedError
-from lorakit.processes import Owned
 
 PAGE = Path(__file__).with_name("page.html")
 LARGEST_BODY = 1 << 20
