@@ -99,16 +99,6 @@ RULES: tuple[Finder, ...] = (
         "validation reads CUDA's random state and breaks on this Mac.",
         "Remove validation_split here.",
     ),
-    warning(
-        "validation-idle",
-        "validate_every_n_steps",
-        lambda c: (
-            (c.is_set("validate_every_n_steps") or c.is_set("validate_every_n_epochs"))
-            and c.number("validation_split") == 0
-        ),
-        "nothing is held back to validate on.",
-        "Set validation_split = 0.1.",
-    ),
     buckets,
     Rule(
         "text-cache-training",

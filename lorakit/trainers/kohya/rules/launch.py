@@ -56,15 +56,6 @@ RULES: tuple[Finder, ...] = (
         " too.",
     ),
     warning(
-        "deepspeed-state",
-        "save_state",
-        lambda c: (
-            c.flag("deepspeed") and (c.flag("save_state") or c.flag("save_state_on_train_end"))
-        ),
-        "saves on the first process alone, which most likely hangs the others under DeepSpeed.",
-        "Remove it.",
-    ),
-    warning(
         "zero-idle",
         "zero_stage",
         lambda c: c.is_set("zero_stage") and not c.flag("deepspeed"),

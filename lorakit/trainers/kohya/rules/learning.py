@@ -136,13 +136,6 @@ RULES: tuple[Finder, ...] = (
         ' "scale_parameter=False", "warmup_init=False"].',
     ),
     Rule(
-        "rate-unset",
-        "learning_rate",
-        lambda c: not c.is_set("learning_rate") and not c.is_set("unet_lr"),
-        "unset: the script's own {value} teaches next to nothing.",
-        "Set learning_rate, e.g. 1e-4.",
-    ),
-    Rule(
         "rate-zero",
         "learning_rate",
         nothing_learns,
