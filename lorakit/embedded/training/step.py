@@ -74,6 +74,7 @@ class Stepper:
         self.acts = recorded.acts_of(session)
         self.ladder = memory.RecomputeLadder(session)
         self.compiled = fused.compiled() if session.args.torch_compile else {}
+        self.suspected = ""  # why a compiled step failed; said once the same step goes without
 
     def take(self, batches: Sequence[Batch], pixels: Pixels) -> Taken:
         """The position moves on."""
@@ -113,10 +114,13 @@ class Stepper:
                 raise
             inner = getattr(error, "inner_exception", error)  # what the compiler's own is about
             words = f"{type(inner).__name__}: {str(inner).strip()}".splitlines()[0]
-            s.world.say(f"\nnote: torch_compile failed, steps go on without it; {words}")
-            self.compiled = {}
+            self.suspected, self.compiled = words, {}
             return False
         else:
+            if self.suspected:
+                note = f"torch_compile failed, steps go on without it; {self.suspected}"
+                s.world.say(f"\nnote: {note}")
+                self.suspected = ""
             return True
         self.acts.forget()
         self.ladder.down(kept.with_traceback(None))  # the traceback would hold the memory
