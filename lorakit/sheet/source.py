@@ -95,7 +95,7 @@ def find_checkpoints(folder: Path, name: str) -> list[DrawnCheckpoint]:
             count = parsed.epoch if parsed.step is None else parsed.step
             label = "final" if count is None else f"{parsed.kind} {count}"
             found.append(DrawnCheckpoint(path, label, LAST if count is None else (0, count)))
-    return sorted(found, key=lambda checkpoint: checkpoint.order)
+    return sorted(found, key=lambda checkpoint: (checkpoint.order, checkpoint.label))
 
 
 def fits(point: DrawnCheckpoint, word: str) -> bool:
