@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -55,6 +56,7 @@ def test_an_endless_line_does_not_grow_in_memory(tmp_path: Path) -> None:
     last_of(tail)
 
 
+@pytest.mark.slow
 @given(st.lists(st.text(alphabet="ab\r\n", max_size=12)))
 def test_pieces_make_no_difference(pieces: list[str]) -> None:
     import tempfile

@@ -59,6 +59,7 @@ def test_a_pid_that_another_program_has_now_is_not_the_leader() -> None:
     assert members(before) == []
 
 
+@pytest.mark.slow
 def test_a_child_that_ends_with_its_parent_does_so_however_the_parent_ends(tmp_path: Path) -> None:
     child = (
         "from lorakit.processes import end_with_parent as end; import time; end(); time.sleep(60)"

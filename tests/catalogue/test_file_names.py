@@ -35,6 +35,7 @@ def test_a_checkpoints_name_says_what_made_it_due(
     assert (str(meant), meant.kind) == (name, kind)
 
 
+@pytest.mark.slow
 @given(STEMS, COUNTS, st.booleans())
 def test_every_checkpoint_name_is_read_as_it_was_written(
     stem: str, count: int, state: bool

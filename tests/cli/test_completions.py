@@ -48,6 +48,7 @@ def test_a_word_becomes_what_fits_its_place(
     assert all(one.startswith(words[-1]) for one in completed(words))
 
 
+@pytest.mark.slow
 def test_a_real_bash_completes_a_recipe(project: Path, tmp_path: Path) -> None:
     if not shutil.which("bash"):
         pytest.skip("no bash here")

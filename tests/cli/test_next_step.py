@@ -65,6 +65,7 @@ def test_a_dataset_with_captions_goes_straight_to_the_review(project: Path, said
     )
 
 
+@pytest.mark.slow
 def test_a_bare_folder_finds_its_recipe_again(project: Path, said: Run) -> None:
     said("new", "maya", "--preset", "sdxl", "--trigger", "maya_char")
     said("dataset", "add", "datasets/maya", str(photos(project / "in")), "--trigger", "maya_char")
@@ -75,6 +76,7 @@ def test_a_bare_folder_finds_its_recipe_again(project: Path, said: Run) -> None:
     assert said("dataset", "check", "datasets/maya") == "lorakit plan recipes/maya.toml"
 
 
+@pytest.mark.slow
 def test_what_only_looks_or_arranges_leads_on_too(project: Path, said: Run) -> None:
     said("new", "maya", "--preset", "sdxl", "--trigger", "maya_char")
     said("dataset", "add", "datasets/maya", str(photos(project / "in")), "--trigger", "maya_char")

@@ -50,6 +50,7 @@ def test_a_folder_that_cannot_be_written_is_the_machines_matter(
     assert "mistake of its own" not in told
 
 
+@pytest.mark.slow
 def test_a_full_disk_behind_the_output_is_said(tmp_path: Path) -> None:
     done = lorakit("lorakit presets > /dev/full", tmp_path)
     assert (done.returncode, done.stderr.splitlines()[-1]) == (1, "No space left on device.")
@@ -61,6 +62,7 @@ def test_a_folder_that_is_gone_is_said(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr.splitlines()[0]) == (1, "The folder you are in is gone.")
 
 
+@pytest.mark.slow
 def test_a_terminal_that_knows_no_unicode_gets_it_spelt_out(tmp_path: Path) -> None:
     page = tmp_path / "presets" / "fox.toml"
     page.parent.mkdir()

@@ -82,6 +82,7 @@ def two_cameras(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     return folders
 
 
+@pytest.mark.slow
 def test_two_adds_lose_no_photo(two_cameras: list[Path], tmp_path: Path) -> None:
     root = tmp_path / "data"
     at_once(*(("add", root, folder, "--trigger", "fox") for folder in two_cameras))
@@ -110,6 +111,7 @@ sys.exit(main(["dataset", "add", *sys.argv[1:]]))
 """
 
 
+@pytest.mark.slow
 def test_two_adds_lose_no_subset(two_cameras: list[Path], tmp_path: Path) -> None:
     """The first is held back when it has read which subsets there are and not yet written its own."""
     root = tmp_path / "data"
@@ -164,6 +166,7 @@ def test_two_caption_edits_are_both_there_and_both_in_the_history(
         assert len(steps) == 2
 
 
+@pytest.mark.slow
 def test_the_second_waits_and_says_for_whom(photo: Photo, tmp_path: Path) -> None:
     photo(tmp_path / "a.png")
     root = tmp_path / "data"

@@ -52,6 +52,7 @@ def test_the_disk_is_one(disk: tuple[Path, Callable[..., str]], shim: Path) -> N
     assert done.stdout == "upper\n"
 
 
+@pytest.mark.slow
 def test_photos_whose_names_differ_in_case_alone_all_arrive(
     disk: tuple[Path, Callable[..., str]], tmp_path: Path, photo: Photo
 ) -> None:

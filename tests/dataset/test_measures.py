@@ -84,6 +84,7 @@ def test_a_copy_made_smaller_is_a_near_duplicate_and_another_picture_is_not(
     ]
 
 
+@pytest.mark.slow
 def test_all_near_pairs_of_five_thousand_are_found_in_a_second() -> None:
     generator = random.Random(3)
     hashes = [generator.getrandbits(64) for _ in range(4_990)]

@@ -30,6 +30,7 @@ def test_worse_pictures_score_less(
         assert scores[1] > scores[-1] + 25  # quality 90, quality 5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dark", [False, True])
 def test_a_telephones_screen_is_known_by_its_bars(tmp_path: Path, *, dark: bool) -> None:
     scene = rendered.scene(3, (480, 640))

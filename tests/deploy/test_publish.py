@@ -116,6 +116,7 @@ def test_a_folder_holds_the_card_the_lora_and_the_newest_pictures_with_their_pro
     assert "exists already; nothing was overwritten" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_hub_gets_what_was_shown_in_one_commit_and_private(
     run_dir: Path, project: Path, hub: TakingHub, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -31,6 +31,7 @@ def trained(kind: Any, steps: int, *, keep: dict[str, Any] | None = None) -> tup
     return weights, optimizer
 
 
+@pytest.mark.slow
 def test_every_bit_is_that_of_torch() -> None:
     (ours, mine), (theirs, other) = trained(AdamW, 6), trained(torch.optim.AdamW, 6)
     assert all(torch.equal(a, b) for a, b in zip(ours, theirs, strict=True))

@@ -10,6 +10,7 @@ import pytest
 from tiny_bases import prompts_toml
 
 
+@pytest.mark.slow
 def test_two_seeded_runs_give_the_same_bytes_and_another_seed_does_not(
     train: Callable[..., Any], plain: Callable[..., Any]
 ) -> None:
@@ -20,6 +21,7 @@ def test_two_seeded_runs_give_the_same_bytes_and_another_seed_does_not(
     assert first.metadata()["ss_session_id"] != other.metadata()["ss_session_id"]
 
 
+@pytest.mark.slow
 def test_the_times_in_a_file_are_those_of_source_date_epoch_and_count_steps(
     train: Callable[..., Any], plain: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -125,6 +127,7 @@ def test_saving_sampling_and_validating_do_not_change_what_is_learned(
     assert plain.digest() == busy.digest()
 
 
+@pytest.mark.slow
 def test_a_run_killed_after_its_last_state_gets_its_last_file_when_resumed(
     train: Callable[..., Any],
 ) -> None:

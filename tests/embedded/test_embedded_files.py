@@ -25,6 +25,7 @@ def test_every_script_exists_and_needs_no_torch_to_be_named() -> None:
     assert all(path.is_file() for path in SCRIPTS.values())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("family", "keys"),
     [
@@ -68,6 +69,7 @@ def test_keys_carry_kohyas_names(train: Callable[..., Any], family: str, keys: s
         assert float(tensors[f"{name}.alpha"]) == 2.0
 
 
+@pytest.mark.slow
 def test_conv_layers_join_when_conv_dim_asks_for_them(train: Callable[..., Any]) -> None:
     tensors = train(
         network_args=["conv_dim=2", "conv_alpha=1"], max_train_steps=1, max_train_epochs=None
@@ -103,6 +105,7 @@ def test_files_and_states_are_named_and_removed_as_kohya_does(train: Callable[..
     assert outcome.metadata()["ss_steps"] == "24"
 
 
+@pytest.mark.slow
 def test_states_may_be_kept_longer_than_files(train: Callable[..., Any]) -> None:
     outcome = train(
         save_every_n_steps=2, save_last_n_steps=2, save_last_n_steps_state=4, save_state=True
@@ -143,6 +146,7 @@ def test_a_run_resumed_from_an_epochs_end_does_not_end_that_epoch_again(
     ]
 
 
+@pytest.mark.slow
 def test_a_ratio_of_epochs_says_how_many_are_kept(
     train: Callable[..., Any], tmp_path: Path
 ) -> None:
@@ -151,6 +155,7 @@ def test_a_ratio_of_epochs_says_how_many_are_kept(
     assert outcome.files == ["fox-000002.safetensors", "fox.safetensors"]
 
 
+@pytest.mark.slow
 def test_metadata_says_what_happened(train: Callable[..., Any], tmp_path: Path) -> None:
     said = train(
         max_train_epochs=1,
@@ -187,6 +192,7 @@ def test_metadata_says_what_happened(train: Callable[..., Any], tmp_path: Path) 
     assert len(said["sshs_model_hash"]) == 64
 
 
+@pytest.mark.slow
 def test_hashes_are_those_that_the_web_uis_compute(
     train: Callable[..., Any], tmp_path: Path
 ) -> None:
@@ -203,6 +209,7 @@ def test_hashes_are_those_that_the_web_uis_compute(
     }
 
 
+@pytest.mark.slow
 def test_no_metadata_keeps_only_what_loaders_need(train: Callable[..., Any]) -> None:
     said = train(max_train_steps=1, max_train_epochs=None, no_metadata=True).metadata()
     assert {key for key in said if key.startswith("ss_")} == {
@@ -214,6 +221,7 @@ def test_no_metadata_keeps_only_what_loaders_need(train: Callable[..., Any]) -> 
     }
 
 
+@pytest.mark.slow
 def test_the_lines_and_the_bar_are_the_ones_that_followers_read(train: Callable[..., Any]) -> None:
     said = train(max_train_epochs=1).said
     for line in (
@@ -235,6 +243,7 @@ def test_the_lines_and_the_bar_are_the_ones_that_followers_read(train: Callable[
     assert "avr_loss=" in said
 
 
+@pytest.mark.slow
 def test_events_tell_phases_steps_and_files(train: Callable[..., Any]) -> None:
     outcome = train(max_train_steps=2, max_train_epochs=None, save_every_n_steps=1)
     assert [event["phase"] for event in outcome.of("phase")] == [

@@ -37,6 +37,7 @@ def image(path: Path, **subset: Any) -> Image:
     return Image(path, Subset(path.parent, **subset), "", (90, 60), at, 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("flip", [False, True])
 @pytest.mark.parametrize("crop", [False, True])
 def test_a_mask_is_scaled_cut_and_turned_as_its_picture_is(*, flip: bool, crop: bool) -> None:

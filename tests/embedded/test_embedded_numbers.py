@@ -446,6 +446,7 @@ def test_the_average_follows_quickly_at_first_and_gives_the_weights_back() -> No
     assert torch.equal(made.flat["unet"], own)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["neuron", "rank", "module"])
 def test_each_kind_of_dropout_drops_what_its_name_says_and_makes_up_for_it(kind: str) -> None:
     model, made = network(Dropout(**{kind: 0.5}))
@@ -477,6 +478,7 @@ def test_long_adapters_are_scaled_to_the_limit() -> None:
     assert made.limit_norms(0.5001)[0] == 0
 
 
+@pytest.mark.slow
 def test_the_loss_scale_follows_torchs_rule() -> None:
     ours, peer = LossScale(), torch.amp.GradScaler("cpu", growth_interval=2000)
     weight = torch.ones(1, requires_grad=True)

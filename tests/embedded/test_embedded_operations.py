@@ -32,6 +32,7 @@ def test_a_step_stays_lean(tmp_path: Path, family: str, most: int) -> None:
     assert found.host_reads == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "more",
     [
@@ -48,6 +49,7 @@ def test_nothing_in_a_step_waits_or_casts_a_weight(tmp_path: Path, more: dict[st
     assert (found.host_reads, found.weight_casts) == (0, 0)
 
 
+@pytest.mark.slow
 def test_the_counter_sees_what_it_is_there_for() -> None:
     weight, x = torch.ones(3, 3), torch.ones(3)
     with Counting(iter([weight])) as counting:

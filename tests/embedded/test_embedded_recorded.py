@@ -123,6 +123,7 @@ def test_the_least_used_recording_goes_where_there_are_too_many(
     assert replayed.digest() == plain.digest()
 
 
+@pytest.mark.slow
 def test_a_shape_that_comes_late_and_seldom_is_launched_as_it_is(
     train: Callable[..., Any], on_tape: Callable[[], Tape], tmp_path: Path
 ) -> None:
@@ -136,6 +137,7 @@ def test_a_shape_that_comes_late_and_seldom_is_launched_as_it_is(
     assert "recording the step for latents of 16x16" in outcome.said
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("more", "reason"),
     [
@@ -157,6 +159,7 @@ def test_what_cannot_be_recorded_is_said_by_its_name(
     assert f"steps are not recorded as CUDA graphs, which is slower; {reason}" in outcome.said
 
 
+@pytest.mark.slow
 def test_a_recording_that_fails_is_said_and_the_run_goes_on_alike(
     train: Callable[..., Any],
     plain: Callable[..., Any],
@@ -209,6 +212,7 @@ def test_a_step_that_is_read_late_is_told_under_its_own_number(
     assert not late.folder.exists()
 
 
+@pytest.mark.slow
 def test_nothing_after_a_number_that_is_not_finite_reaches_the_weights(
     train: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:

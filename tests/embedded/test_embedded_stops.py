@@ -26,6 +26,7 @@ LONG = {
 }
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_checkpoint(
     train: Callable[..., Any],
 ) -> None:
@@ -229,6 +230,7 @@ def test_whatever_is_killed_leaves_intact_files_and_ends_where_the_unkilled_run_
     assert digest(out / "fox.safetensors") == digest(in_peace(max_train_steps=steps))
 
 
+@pytest.mark.slow
 def test_what_a_kill_left_half_written_goes_and_a_state_that_stepped_aside_comes_back(
     train: Callable[..., Any], tmp_path: Path
 ) -> None:

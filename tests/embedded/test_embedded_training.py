@@ -135,6 +135,7 @@ def test_network_weights_are_where_the_training_starts(
     } == {4}
 
 
+@pytest.mark.slow
 def test_weights_of_another_model_are_refused(train: Callable[..., Any]) -> None:
     first = train("sdxl", **SHORT)
     other = train(
@@ -144,6 +145,7 @@ def test_weights_of_another_model_are_refused(train: Callable[..., Any]) -> None
     assert "fits no layer of this model" in other.said
 
 
+@pytest.mark.slow
 def test_the_text_encoder_has_its_own_rate_and_a_rate_of_zero_leaves_it_alone(
     train: Callable[..., Any],
 ) -> None:
@@ -163,6 +165,7 @@ def test_the_text_encoder_has_its_own_rate_and_a_rate_of_zero_leaves_it_alone(
     assert {key[:7] for key in only_text.tensors()} == {"lora_te"}
 
 
+@pytest.mark.slow
 def test_lora_plus_gives_the_upper_half_its_own_rate(
     train: Callable[..., Any], tmp_path: Path
 ) -> None:
@@ -173,6 +176,7 @@ def test_lora_plus_gives_the_upper_half_its_own_rate(
     )
 
 
+@pytest.mark.slow
 def test_two_datasets_of_two_sizes_are_trained_in_one_run(
     train: Callable[..., Any], tmp_path: Path
 ) -> None:
@@ -206,6 +210,7 @@ class_tokens = "wall"
     assert outcome.metadata()["modelspec.resolution"] == "64x64"
 
 
+@pytest.mark.slow
 def test_long_captions_skipped_layers_and_a_separate_vae_are_taken(
     train: Callable[..., Any], tiny: Callable[[str], Path]
 ) -> None:
@@ -230,18 +235,21 @@ def moved(outcome: Any) -> Any:
     )
 
 
+@pytest.mark.slow
 def test_accumulated_batches_count_by_their_mean(train: Callable[..., Any]) -> None:
     """Without momentum, and with steps too small to change the next: eight steps go eight times as far as one of their mean."""
     alone, joined = (moved(train(**PLAIN, gradient_accumulation_steps=count)) for count in (1, 8))
     assert float((alone - 8 * joined).norm() / alone.norm()) < 1e-3
 
 
+@pytest.mark.slow
 def test_the_loss_scale_of_fp16_is_taken_out_again(train: Callable[..., Any]) -> None:
     one = {**PLAIN, "max_train_epochs": None, "max_train_steps": 1}
     full, half = moved(train(**one)), moved(train(**one, mixed_precision="fp16"))
     assert float((half - full).norm() / full.norm()) < 0.05
 
 
+@pytest.mark.slow
 def test_each_part_learns_at_its_own_rate(train: Callable[..., Any]) -> None:
     both = {
         **PLAIN,
@@ -264,6 +272,7 @@ def test_each_part_learns_at_its_own_rate(train: Callable[..., Any]) -> None:
         torch.testing.assert_close(other, factor * one, rtol=1e-4, atol=0.0)
 
 
+@pytest.mark.slow
 def test_long_gradients_are_cut_to_the_limit_and_short_ones_are_left(
     train: Callable[..., Any],
 ) -> None:
@@ -276,6 +285,7 @@ def test_long_gradients_are_cut_to_the_limit_and_short_ones_are_left(
     )
 
 
+@pytest.mark.slow
 def test_norms_are_kept_below_their_limit(train: Callable[..., Any]) -> None:
     outcome = train(learning_rate=0.5, scale_weight_norms=0.01)
     tensors = outcome.tensors()

@@ -122,12 +122,14 @@ def test_latents_are_shifted_and_scaled_as_the_family_wants_and_must_be_finite(
                 latents._sampled(torch.zeros(1), [3], [image])
 
 
+@pytest.mark.slow
 def test_cached_latents_are_flipped_too(
     train: Callable[..., Any], plain: Callable[..., Any]
 ) -> None:
     assert train(flip_aug=True).digest() != plain().digest()
 
 
+@pytest.mark.slow
 def test_a_prefix_reaches_the_encoder_although_its_outputs_are_cached(
     train: Callable[..., Any],
 ) -> None:
@@ -137,6 +139,7 @@ def test_a_prefix_reaches_the_encoder_although_its_outputs_are_cached(
     assert prefixed.digest() == uncached.digest() != plain.digest()
 
 
+@pytest.mark.slow
 def test_wildcards_and_dropped_captions_are_known_before_the_encoders_go(
     train: Callable[..., Any], tmp_path: Path
 ) -> None:
@@ -160,6 +163,7 @@ def test_uncached_latents_are_drawn_anew_and_read_ahead_alike(
     assert alone.digest() == ahead.digest() != plain().digest()
 
 
+@pytest.mark.slow
 def test_the_validation_loss_is_reported_and_only_held_out_images_count(
     train: Callable[..., Any],
 ) -> None:
@@ -244,6 +248,7 @@ def test_the_average_is_saved_and_the_training_weights_go_on(train: Callable[...
     assert averaged.metadata()["ss_ema_decay"] == "0.9"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", ["sd15", pytest.param("sdxl", marks=pytest.mark.slow), "flux"])
 def test_samples_have_kohyas_names_and_show_what_was_learned(
     train: Callable[..., Any], tmp_path: Path, family: str
@@ -282,6 +287,7 @@ def sampled(
         return np.asarray(picture).astype(int)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("family", "line", "sampler"),
     [
@@ -383,6 +389,7 @@ def test_a_step_of_several_batches_is_one_point_and_its_loss_their_mean(
     )
 
 
+@pytest.mark.slow
 def test_tensorboard_holds_kohyas_tags(train: Callable[..., Any], tmp_path: Path) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 

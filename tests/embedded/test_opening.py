@@ -61,6 +61,7 @@ def test_a_tiny_base_goes_from_caption_to_prediction(bases: dict[str, Path], fam
     assert not torch.allclose(out[0], out[1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", ["sd15", "sdxl", "flux"])
 def test_the_one_anatomy_fits_the_models_tensor_by_tensor_at_full_size(
     tmp_path: Path, family: str
@@ -82,6 +83,7 @@ def test_the_one_anatomy_fits_the_models_tensor_by_tensor_at_full_size(
     assert unused <= {"conditioner.embedders.1.model.logit_scale"}
 
 
+@pytest.mark.slow
 def test_the_seed_decides_every_byte_of_a_tiny_base(tmp_path: Path) -> None:
     def content(folder: Path) -> dict[str, bytes]:
         return {
@@ -101,6 +103,7 @@ def test_the_seed_decides_every_byte_of_a_tiny_base(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.slow
 def test_weights_come_in_the_type_that_is_asked_for_and_frozen(
     bases: dict[str, Path], tmp_path: Path
 ) -> None:
@@ -129,6 +132,7 @@ def test_prediction_follows_the_option_and_the_folder_is_heard(
     assert (told.prediction, told.notes) == ("v_prediction", ())
 
 
+@pytest.mark.slow
 def test_a_vae_given_apart_is_used_in_either_style_of_names(
     bases: dict[str, Path], tmp_path: Path
 ) -> None:
@@ -152,6 +156,7 @@ def test_a_vae_given_apart_is_used_in_either_style_of_names(
     assert torch.equal(old_names, base.load_vae(torch.float32, "cpu").encode(pixels).mean)
 
 
+@pytest.mark.slow
 def test_sharded_and_half_precision_folders_open(bases: dict[str, Path], tmp_path: Path) -> None:
     folder = make_tiny("sd15", tmp_path / "shards")
     whole = folder / "unet" / "diffusion_pytorch_model.safetensors"

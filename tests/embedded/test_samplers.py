@@ -58,6 +58,7 @@ def ours(name: str, kind: str, steps: int, chance: Any) -> Any:
     return SAMPLERS[name](clean, start, way.sigmas, lambda: torch.randn(SHAPE, generator=chance))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("steps", [1, 2, 20])
 @pytest.mark.parametrize("kind", ["epsilon", "v_prediction"])
 @pytest.mark.parametrize("name", sorted(SAMPLERS))

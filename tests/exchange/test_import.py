@@ -440,6 +440,7 @@ ODD: tuple[Any, ...] = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("odd", ODD, ids=repr)
 def test_a_value_of_a_kind_that_nobody_expects_is_answered_too(odd: Any, tmp_path: Path) -> None:
     import yaml

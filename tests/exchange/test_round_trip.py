@@ -136,6 +136,7 @@ def test_the_exported_script_runs_the_trainer_with_paths_that_lead_to_the_images
     assert done.returncode != 0 and "the folder of your checkout of sd-scripts" in done.stderr
 
 
+@pytest.mark.slow
 def test_lorakits_own_tokenizers_go_with_what_is_exported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

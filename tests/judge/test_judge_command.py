@@ -118,6 +118,7 @@ def test_a_run_without_regularisation_pictures_is_told_what_losses_do_not_see(
     assert "look at lower strengths" not in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_what_was_measured_is_not_measured_again(
     judged_run: Path, measurer: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -27,6 +27,7 @@ def drawn(run_dir: Path) -> list[Path]:
     return sorted((run_dir / "sheet").glob("*.png"))
 
 
+@pytest.mark.slow
 def test_the_shortlist_is_drawn_and_what_its_pictures_say_is_kept(
     judged_run: Path, measurer: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -46,6 +47,7 @@ def test_the_shortlist_is_drawn_and_what_its_pictures_say_is_kept(
     assert "Drawing 48 pictures, about" in said.err
 
 
+@pytest.mark.slow
 def test_without_a_ranking_every_cell_that_is_not_broken_is_drawn(
     judged_run: Path, measurer: Any
 ) -> None:
@@ -61,6 +63,7 @@ def test_without_a_ranking_every_cell_that_is_not_broken_is_drawn(
     ]
 
 
+@pytest.mark.slow
 def test_a_later_judgement_keeps_what_pictures_say_of_cells_that_are_unchanged(
     judged_run: Path, measurer: Any
 ) -> None:
@@ -136,6 +139,7 @@ def test_the_cost_is_said_first_and_a_plan_draws_nothing(
     assert "Drawing" not in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_budget_that_ends_while_drawing_says_what_is_left(
     judged_run: Path, measurer: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -167,6 +171,7 @@ def test_a_record_without_pictures_reads_and_is_written_as_it_was() -> None:
     assert "seen" not in written["cells"][0]
 
 
+@pytest.mark.slow
 def test_a_training_picture_that_is_broken_by_now_is_named(
     judged_run: Path, measurer: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

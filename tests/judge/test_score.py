@@ -130,6 +130,7 @@ def test_students_t_is_near_its_table(freedom: int, point: float) -> None:
     assert student(freedom) == pytest.approx(point, rel=0.04)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [5, 10])
 def test_intervals_cover_as_often_as_they_claim(count: int) -> None:
     chance = random.Random(count)

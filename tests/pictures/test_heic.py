@@ -49,6 +49,7 @@ def test_a_heic_that_was_held_sideways_stands_upright(tmp_path: Path) -> None:
     assert (image.width, image.height) == (240, 320)
 
 
+@pytest.mark.slow
 def test_a_heic_with_several_pictures_is_refused_in_words(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

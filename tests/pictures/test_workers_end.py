@@ -26,6 +26,7 @@ def alive(people: list[psutil.Process]) -> list[psutil.Process]:
     return [one for one in people if one.is_running() and one.status() != psutil.STATUS_ZOMBIE]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("command", "number"),
     [

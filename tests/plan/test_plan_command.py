@@ -216,6 +216,7 @@ def test_planning_imports_no_trainer_and_no_picture_library(project: Path) -> No
     )
 
 
+@pytest.mark.slow
 def test_a_plan_costs_few_function_calls_and_each_picture_hardly_more(project: Path) -> None:
     few = calls(project)
     assert few < 190_000  # 167,000 today; `make bench` has the seconds

@@ -80,6 +80,7 @@ def script(total: int, per_epoch: int, **train: Any) -> list[str]:
 maybe = some.one_of(some.none(), some.integers(1, 7))
 
 
+@pytest.mark.slow
 @given(
     total=some.integers(1, 60),
     per_epoch=some.integers(1, 15),

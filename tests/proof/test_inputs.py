@@ -76,6 +76,7 @@ def test_every_changed_input_is_named_and_nothing_starts(
     assert read_record(stopped.run_dir).parts == ()
 
 
+@pytest.mark.slow
 def test_anyway_it_goes_on_and_the_record_says_with_what(
     stopped: Plan, project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

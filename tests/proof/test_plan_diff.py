@@ -165,6 +165,7 @@ def test_the_hooks_entry_is_a_command_of_ours() -> None:
     assert not re.search(files[1], "pyproject.toml")
 
 
+@pytest.mark.slow
 def test_the_comment_says_what_changes_what_is_new_and_what_cannot_start(
     repository: Path, tmp_path: Path
 ) -> None:

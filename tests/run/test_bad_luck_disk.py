@@ -127,6 +127,7 @@ def bound_by_permissions(plan: Plan, folder: Path) -> subprocess.CompletedProces
     )
 
 
+@pytest.mark.slow
 @linux
 def test_a_read_only_output_is_a_failure_with_its_cause(make_plan: Any, tmp_path: Path) -> None:
     plan = make_plan(steps=2)

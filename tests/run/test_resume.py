@@ -209,6 +209,7 @@ def interrupted_at(plan: Any, step: int) -> None:
     assert train(plan, emit=ctrl_c_at(step)).state == "interrupted"
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("quick")
 @pytest.mark.parametrize(
     ("steps", "per_epoch", "every", "accumulation"),
@@ -250,6 +251,7 @@ def test_a_resumed_run_ends_with_the_planned_step_and_continuous_names(
     }
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("quick")
 def test_it_can_be_interrupted_and_resumed_again(kohya_like: Any) -> None:
     plan = kohya_like(steps=32, per_epoch=8, every=4, hold_at="11,23")
@@ -273,6 +275,7 @@ def test_it_can_be_interrupted_and_resumed_again(kohya_like: Any) -> None:
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("quick")
 def test_a_part_inside_the_first_epoch_is_gathered_like_any_other(kohya_like: Any) -> None:
     """Its file names need no correction, so nothing but the place differs."""
@@ -285,6 +288,7 @@ def test_a_part_inside_the_first_epoch_is_gathered_like_any_other(kohya_like: An
     assert [part.from_step for part in read_record(plan.run_dir).parts] == [4, 12]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("quick")
 def test_a_resumed_part_asked_to_stop_ends_at_a_planned_checkpoint(kohya_like: Any) -> None:
     """Going on from step 8 the script saves every 2 steps, so that it meets the planned 12; what it saves between is not kept."""
@@ -317,6 +321,7 @@ def test_a_half_written_state_is_passed_over(kohya_like: Any) -> None:
     assert f"going on from step {before.step} ({before.path.name})" in notes
 
 
+@pytest.mark.slow
 def test_the_embedded_trainer_goes_on_by_itself(make_plan: Any) -> None:
     made = make_plan("saves_when_asked.py", steps=100, pause=0.02, trainer="embedded")
     plan = replace(made, weights=())  # there is no such file to be hashed
@@ -388,6 +393,7 @@ def test_the_record_keeps_the_secrets_out_and_the_rest_of_the_environment_in(
     assert resume_run(plan.run_dir).state == "done"
 
 
+@pytest.mark.slow
 def test_a_resumed_run_that_ended_unseen_has_its_new_lora(make_plan: Any) -> None:
     made = make_plan("saves_when_asked.py", steps=20, pause=0.02, trainer="embedded")
     plan = replace(made, weights=())

@@ -98,6 +98,7 @@ def test_log_shows_the_end_and_raw_shows_every_byte(
     assert capfdbinary.readouterr().out == (plan.run_dir / "log.txt").read_bytes()
 
 
+@pytest.mark.slow
 def test_log_follows_until_the_run_ends(make_plan: Any, capsys: pytest.CaptureFixture[str]) -> None:
     outcome, codes = beside(make_plan(steps=20, pause=0.03), "log", "-f")
     assert (outcome.state, codes) == ("done", [0])
@@ -117,6 +118,7 @@ def test_explain_gives_cause_evidence_and_remedy(
     assert json.loads(capsys.readouterr().out)["diagnosis"]["rule"] == "gpu-memory"
 
 
+@pytest.mark.slow
 def test_stop_of_the_embedded_trainer_saves_and_ends(
     make_plan: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -128,6 +130,7 @@ def test_stop_of_the_embedded_trainer_saves_and_ends(
     assert "The trainer saves and ends." in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_stop_of_kohya_waits_for_the_next_checkpoint_and_its_state(make_plan: Any) -> None:
     plan = make_plan(
         steps=500,
@@ -175,6 +178,7 @@ def test_a_record_with_somebody_elses_pid_stops_nobody(
     assert "is not running: dead" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_watch_draws_the_curve_and_counts_memory(
     make_plan: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -186,6 +190,7 @@ def test_watch_draws_the_curve_and_counts_memory(
     assert any("⠀" < character <= "⣿" for character in out)
 
 
+@pytest.mark.slow
 def test_watch_as_json_goes_on_until_the_end(
     make_plan: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -246,6 +251,7 @@ NONSENSE: list[dict[str, Any]] = [
 ]
 
 
+@pytest.mark.slow
 def test_nonsense_anywhere_in_a_record_is_never_a_traceback(
     make_plan: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -85,6 +85,7 @@ def test_three_good_commands_are_one_run_with_one_record(several: MakePlan) -> N
     assert phases[-2:] == ["training", "saving"]
 
 
+@pytest.mark.slow
 def test_a_command_that_fails_is_named_and_nothing_after_it_starts(several: MakePlan) -> None:
     plan = several(texts=("2", "0", "3"))
     outcome = train(plan)
@@ -112,6 +113,7 @@ def test_a_command_that_is_not_there_is_a_sentence_in_the_log(several: MakePlan)
     assert b"Traceback" not in (plan.run_dir / "log.txt").read_bytes()
 
 
+@pytest.mark.slow
 def test_what_is_as_it_was_is_not_made_again(several: MakePlan) -> None:
     train(several())
     again = several(run="20260101-120001")
@@ -133,6 +135,7 @@ def interrupt_in(command: str) -> Any:
     return report
 
 
+@pytest.mark.slow
 def test_ctrl_c_in_the_first_command_ends_all_and_resume_goes_on_in_the_same_run(
     several: MakePlan,
 ) -> None:
@@ -230,6 +233,7 @@ def test_lorakit_killed_in_the_first_command_leaves_a_run_that_is_adopted(
     assert [one for _, one in states(read_record(plan.run_dir))] == ["done", "done", "done"]
 
 
+@pytest.mark.slow
 def test_every_file_that_is_the_lora_must_be_good(several: MakePlan) -> None:
     plan = several(train={"loras": ["fox", "fox_low"]})
     outcome = train(plan)

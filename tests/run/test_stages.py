@@ -159,6 +159,7 @@ def test_verify_looks_into_every_stage(
     assert {one.key for one in verify_run(run_dir)} - before == {"1-faces: output/fox.safetensors"}
 
 
+@pytest.mark.slow
 def test_two_runs_are_compared_stage_by_stage(plans: Any, project: Path) -> None:
     """The run's own record holds the settings of its last stage and one digest; what differs is told by stage and file."""
     train_stages(plans())
@@ -196,6 +197,7 @@ def test_a_stage_that_fails_ends_the_run_and_says_which(plans: Any, project: Pat
     )
 
 
+@pytest.mark.slow
 def test_a_run_stopped_in_its_first_stage_goes_on_there_and_then_with_the_next(
     plans: Any, project: Path
 ) -> None:
@@ -220,6 +222,7 @@ def test_a_run_stopped_in_its_first_stage_goes_on_there_and_then_with_the_next(
         resume_run(run_dir)
 
 
+@pytest.mark.slow
 def test_a_run_stopped_in_its_second_stage_leaves_the_first_alone(
     plans: Any, project: Path
 ) -> None:
@@ -269,6 +272,7 @@ def test_a_run_whose_lorakit_died_is_dead_as_a_whole_and_can_go_on(
     assert read_record(run_dir).state == read_record(run_dir / "1-faces").state == "dead"
 
 
+@pytest.mark.slow
 def test_where_lorakit_died_in_a_stage_everybody_names_the_next_command(
     plans: Any, project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -236,6 +236,7 @@ def test_a_signal_to_lorakit_ends_the_run_and_says_what_was_saved(
     assert record.state == "interrupted"
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("quick")
 @pytest.mark.parametrize(
     ("fake", "rungs"), [("ignores_interrupt.py", 0.3), ("ignores_everything.py", 0.6)]
@@ -282,6 +283,7 @@ def test_an_interrupt_that_somebody_else_sent_is_an_interrupt_and_no_failure(
     assert "from outside" in outcome.ending.reason
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("quick")
 def test_a_launcher_that_dies_leaves_no_trainer_behind(
     make_plan: Any, project: Path, monkeypatch: pytest.MonkeyPatch
@@ -349,6 +351,7 @@ def test_a_teller_whose_terminal_is_gone_does_not_end_the_training(make_plan: An
     assert train(make_plan(), emit=gone).state == "done"
 
 
+@pytest.mark.slow
 def test_a_run_folder_that_is_deleted_meanwhile_ends_in_an_outcome_not_a_traceback(
     make_plan: Any,
 ) -> None:

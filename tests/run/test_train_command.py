@@ -133,6 +133,7 @@ def test_notify_runs_without_a_shell_and_knows_the_end(
     assert "--notify: /no/such/program ended with 127" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_ctrl_c_exits_130_and_the_next_recipe_is_not_started(
     plans: dict[str, Any], project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -314,6 +314,7 @@ def test_both_experts_are_judged(
     assert paths["output/maya_high_noise.safetensors"] == 6
 
 
+@pytest.mark.slow
 def test_a_leftover_of_its_name_cannot_win_because_each_run_has_a_folder_of_its_own(
     tmp_path: Path, checkout: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -339,6 +340,7 @@ def test_an_error_is_told_as_failed(
     assert (outcome.state, outcome.ending.exit_code) == ("failed", 1)
 
 
+@pytest.mark.slow
 def test_a_stop_is_told_as_stopped_although_it_exits_with_0(
     tmp_path: Path, checkout: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -354,6 +356,7 @@ def test_a_stop_is_told_as_stopped_although_it_exits_with_0(
     assert (outcome.state, outcome.ending.exit_code) == ("stopped", 0)
 
 
+@pytest.mark.slow
 def test_a_run_that_died_goes_on_from_its_last_save_under_the_same_numbers(
     tmp_path: Path, checkout: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -138,6 +138,7 @@ def test_a_plain_recipe_asks_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     assert judge("sd15", optimizer_type="AdamW8bit") == {}
 
 
+@pytest.mark.slow
 def test_an_environment_that_does_not_answer_in_time_is_a_note(
     trainer: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -150,6 +151,7 @@ def test_an_environment_that_does_not_answer_in_time_is_a_note(
     assert found["unasked"].startswith("note")
 
 
+@pytest.mark.slow
 def test_what_was_said_before_the_time_was_up_is_kept(
     trainer: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

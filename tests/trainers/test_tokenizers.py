@@ -15,6 +15,7 @@ from lorakit.trainers.kohya.locate import require
 CLIP_L, CLIP_G = tokenizers.PADS
 
 
+@pytest.mark.slow
 def test_the_folder_has_what_the_scripts_look_for(own_home: Path) -> None:
     place = tokenizers.ensure([CLIP_L, CLIP_G])
     assert place == tokenizers.folder()

@@ -188,6 +188,7 @@ def mutated(pick: random.Random, whole: bytes) -> bytes:
     return len(text).to_bytes(8, "little") + text + data
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [3000, pytest.param(20_000, marks=pytest.mark.slow)])
 def test_what_the_library_refuses_we_refuse_and_what_we_refuse_beyond_it_is_named(
     tmp_path: Path, count: int
