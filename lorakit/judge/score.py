@@ -13,7 +13,6 @@ from dataclasses import dataclass, field, replace
 from functools import cache
 from statistics import NormalDist, fmean
 
-from lorakit.errors import counted
 from lorakit.runs.record import Judged, JudgedCell
 
 Losses = Mapping[str, Sequence[Sequence[float | None]]]  # held, train, drawn -> picture -> timestep
@@ -151,13 +150,12 @@ def seen_table(found: Judged) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
 def seen_notes(found: Judged) -> list[str]:
     """In words: which pictures copy, and whose numbers stand in the table."""
     copies = [
-        f"{name(one)} draws {counted(int(one.seen['copies']), 'picture')} that it was trained on,"
-        f" nearly: {one.resembles}."
+        f"{name(one)} draws pictures that it was trained on, nearly: {one.resembles}."
         for one in found.cells
-        if one.seen and one.resembles
+        if one.resembles
     ]
     by = (found.models or {}).items()
-    return copies + [f"{key}: {MEANING[key]}, by {model}." for key, model in by]
+    return copies + [f"{key}: {MEANING[key]}, by {model}." for key, model in by if key in MEANING]
 
 
 def name(cell: JudgedCell | Cell) -> str:
