@@ -49,7 +49,7 @@ test: setup ## the quick tests
 test-slow: setup ## real training at toy size, kill loops, two processes
 	$(BIN)/python -m pytest -n auto --dist worksteal -m 'slow and not long and not real and not browser and not gpu'
 
-test-long: setup ## the slow tests of most of a minute or more each: Slurm and ssh (where installed), halving, two machines
+test-long: setup ## the slow tests of most of a minute, or once more for another family: Slurm and ssh (where installed), halving, two machines
 	$(BIN)/python -m pytest -m 'long'
 
 test-real: setup ## against the real sd-scripts, where one is configured

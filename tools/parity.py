@@ -49,6 +49,7 @@ class Result:
     """What was compared: relative differences, 0 is equal."""
 
     losses: tuple[tuple[float, float], ...]
+    pixels: float  # of the same file, cut to its bucket
     latents: float  # the VAE's mean of the same pixels
     gradient: float
     change: float  # of the LoRA's weights between start and end, ours against theirs
@@ -63,6 +64,7 @@ class Result:
             if abs(ours / theirs - 1) > (2e-3 if i else 1e-5)
         ]
         bounds = (
+            ("what is read of the picture", self.pixels, 2e-3),
             ("the VAE's mean", self.latents, 1e-3),
             ("gradient", self.gradient, 1e-3),
             ("product", self.product, 2e-2),
@@ -146,7 +148,10 @@ def _inject(
     own_draw, own_loss_of = objective.draw, objective.loss_of
     step = {"now": 0}
 
-    def latents(_batch: Any, _seed: int, _pixels: Any = None) -> torch.Tensor:
+    def latents(batch: Any, seed: int, _pixels: Any = None) -> torch.Tensor:
+        if not step["now"]:
+            read = torch.stack(session.latents.pixels_of(batch, seed))
+            found["pixels"] = relative([(read, tape["vae.pixels"])])
         torch.manual_seed(seeds[step["now"]])  # what comes after this draws noise and timesteps
         return tape[f"{step['now']}.latents"]
 
@@ -174,8 +179,10 @@ def _inject(
     objective.loss_of = loss_of  # type: ignore[method-assign]
     session.network.gradients = gradients  # type: ignore[method-assign]
     if "0.told.3" in tape or session.base.family == "flux":
-        mask = tape["0.told.3"].long() if session.args.apply_t5_attn_mask else None
-        told = Conditioning(tape["0.told.1"], tape["0.told.0"], mask)
+        masked = session.args.apply_t5_attn_mask
+        seen = slice(64 if masked else None)  # 20 of 128 are, and their piece is kept (Texts.kept)
+        mask = tape["0.told.3"].long()[:, seen] if masked else None
+        told = Conditioning(tape["0.told.1"][:, seen], tape["0.told.0"], mask)
         session.texts.of = lambda _captions: told
     if session.base.family == "sdxl":  # theirs reads the projection of a single file untransposed
         pooled, own_of = tape["0.told.2"], session.texts.of
@@ -201,6 +208,7 @@ def compare(ours: Mapping[str, Any], tape: Mapping[str, torch.Tensor], folder: P
     gradients = _under("gradient.", tape).items()
     return Result(
         tuple((value, float(tape[f"{place}.loss"])) for place, value in enumerate(ours["losses"])),
+        ours["pixels"],
         ours["latents"],
         relative((ours["gradient"][name], value) for name, value in gradients),
         change,
@@ -268,8 +276,9 @@ def show(name: str, result: Result) -> None:
     for ours, theirs in result.losses:
         print(f"  {ours:.6f}  {theirs:.6f}  {abs(ours / theirs - 1):.1e}")
     print(
-        f"  VAE {result.latents:.1e}, gradient of the first step {result.gradient:.1e}, change of"
-        f" the weights {result.change:.1e}, up x down {result.product:.1e}"
+        f"  pixels {result.pixels:.1e}, VAE {result.latents:.1e}, gradient of the first step"
+        f" {result.gradient:.1e}, change of the weights {result.change:.1e}, up x down"
+        f" {result.product:.1e}"
     )
     print(
         f"  keys, shapes, types, alphas {'equal' if result.keys_equal else 'DIFFERENT'}; "

@@ -39,7 +39,7 @@ FLUX = {
     "cache_text_encoder_outputs_to_disk": True,
     "timestep_sampling": "flux_shift",
     "model_prediction_type": "raw",
-    "t5xxl_max_token_length": 64,
+    "t5xxl_max_token_length": 128,
 }
 UNET_ONLY = {"network_train_unet_only": True}
 
@@ -104,16 +104,19 @@ def write_inputs(
     case: Case, folder: Path, steps: int, weights: Mapping[str, Path]
 ) -> dict[str, Path]:
     """One picture, `steps` repeats, and the same recipe for both, except for where the output
-    goes.
+    goes. The picture is wide, and cut to its bucket: sides and edges are not to be mixed up. Only
+    kohya's masks of a folder are squeezed where the picture is cut; theirs is square.
     """
     from PIL import Image
+
+    wide, high = size = (64, 64) if case.mask == "folder" else (200, 70)  # a bucket of 192 x 64
 
     images = folder / "images"
     images.mkdir(parents=True)
     coarse = torch.rand(1, 3, 5, 5, generator=torch.Generator().manual_seed(1))
-    (pixels,) = torch.nn.functional.interpolate(coarse, size=(64, 64), mode="bilinear")
+    (pixels,) = torch.nn.functional.interpolate(coarse, size=(high, wide), mode="bilinear")
     picture = Image.fromarray((pixels.permute(1, 2, 0) * 255).byte().numpy())
-    mask = Image.radial_gradient("L").resize((64, 64))
+    mask = Image.radial_gradient("L").resize(size)
     if case.mask == "alpha":
         picture.putalpha(mask)
     picture.save(images / "one.png")
@@ -124,7 +127,9 @@ def write_inputs(
         (folder / "masks").mkdir()
         mask.save(folder / "masks" / "one.png")
         subset["conditioning_data_dir"] = str(folder / "masks")
-    dataset = {"datasets": [{"resolution": 64, "batch_size": 1, "subsets": [subset]}]}
+    buckets = {"enable_bucket": True, "min_bucket_reso": 64, "max_bucket_reso": 256}
+    rules = {"resolution": 64} if wide == high else {"resolution": 128, **buckets}
+    dataset = {"datasets": [{**rules, "batch_size": 1, "subsets": [subset]}]}
     (folder / "dataset.toml").write_text(toml.dumps(dataset), encoding="utf-8")
     paths = {"base": "pretrained_model_name_or_path"}
     words = {"network_module": "lycoris.kohya", "network_args": [*case.lycoris]}
@@ -161,8 +166,8 @@ def text_outputs(images: Path, *, masked: bool) -> None:
     np.savez(
         images / "one_flux_te.npz",
         l_pooled=chance.standard_normal(768, dtype=np.float32),
-        t5_out=chance.standard_normal((64, 4096), dtype=np.float32),
-        txt_ids=np.zeros((64, 3), np.float32),
-        t5_attn_mask=(np.arange(64) < 20).astype(np.int64),
+        t5_out=chance.standard_normal((128, 4096), dtype=np.float32),
+        txt_ids=np.zeros((128, 3), np.float32),
+        t5_attn_mask=(np.arange(128) < 20).astype(np.int64),
         apply_t5_attn_mask=masked,
     )

@@ -88,8 +88,8 @@ def listen(vae) -> None:
 
     def encode_and_note(pixels, *args, **more):
         answer = encode(pixels, *args, **more)
+        note("vae.pixels", pixels)
         if hasattr(answer, "latent_dist"):
-            note("vae.pixels", pixels)
             note("vae.mean", answer.latent_dist.mean)
         return answer
 

@@ -146,7 +146,10 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("default")
-@pytest.mark.parametrize("kind", ["blip", "florence2", "llava"])
+@pytest.mark.parametrize(
+    "kind",
+    ["blip", *(pytest.param(kind, marks=pytest.mark.long) for kind in ("florence2", "llava"))],
+)
 def test_a_model_of_the_real_kind_describes_and_the_pattern_places_it(
     root: Path, models: Path, kind: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

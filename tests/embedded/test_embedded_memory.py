@@ -75,7 +75,7 @@ def test_the_blocks_that_are_recomputed_are_spread(share: float) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("family", ["sd15", "flux"])
+@pytest.mark.parametrize("family", ["sd15", pytest.param("flux", marks=pytest.mark.long)])
 def test_as_few_blocks_are_recomputed_as_the_memory_asks_for_and_that_is_remembered(
     train: Callable[..., Any],
     plain: Callable[..., Any],

@@ -101,6 +101,14 @@ def test_a_larger_picture_is_averaged_and_a_smaller_one_interpolated() -> None:
     assert columns(nearest) == [column for column in range(4) for _ in range(4)]
 
 
+def test_a_smaller_size_is_the_mean_of_what_each_pixel_covers_to_the_fraction() -> None:
+    """As OpenCV's INTER_AREA, which kohya takes: five columns of 0, 100, 200, 0, 100 in three."""
+    made = pixels(placed((5, 3), (3, 2), (3, 2)), stripes(5, greys=3, height=3), flip=False)
+    assert columns(made) == [40, 140, 60]
+    same = pixels(placed((256, 3), (256, 2), (256, 2)), stripes(256, height=3), flip=False)
+    assert columns(same) == list(range(256))
+
+
 def test_sdxl_gets_the_size_as_stored_the_corner_that_was_cut_and_the_bucket() -> None:
     wide = placed((200, 100), (64, 64), (128, 64))
     assert size_ids(wide, flip=False) == [

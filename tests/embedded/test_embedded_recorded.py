@@ -43,7 +43,7 @@ def on_tape(monkeypatch: pytest.MonkeyPatch) -> Callable[[], Tape]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("family", ["sd15", "sdxl", "flux"])
+@pytest.mark.parametrize("family", ["sd15", pytest.param("sdxl", marks=pytest.mark.long), "flux"])
 def test_replayed_steps_end_with_the_bytes_of_steps_launched_one_by_one(
     train: Callable[..., Any], on_tape: Callable[[], Tape], family: str
 ) -> None:

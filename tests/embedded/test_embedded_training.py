@@ -43,7 +43,7 @@ def test_reg_images_without_weight_teach_nothing(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("family", ["sd15", "sdxl", "flux"])
+@pytest.mark.parametrize("family", ["sd15", pytest.param("sdxl", marks=pytest.mark.long), "flux"])
 def test_gradient_checkpointing_changes_the_memory_not_the_result(
     train: Callable[..., Any], family: str
 ) -> None:
@@ -57,7 +57,7 @@ def test_gradient_checkpointing_changes_the_memory_not_the_result(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("family", ["sd15", "sdxl", "flux"])
+@pytest.mark.parametrize("family", ["sd15", "sdxl", pytest.param("flux", marks=pytest.mark.long)])
 def test_bf16_trains_close_to_float32_and_twice_alike(
     train: Callable[..., Any], plain: Callable[..., Any], family: str
 ) -> None:
@@ -89,7 +89,7 @@ def test_fp16_trains_close_to_float32_and_resumes_exactly(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("family", ["sdxl", "flux"])
+@pytest.mark.parametrize("family", ["sdxl", pytest.param("flux", marks=pytest.mark.long)])
 def test_a_base_in_eight_bits_trains_close_to_the_wide_one(
     train: Callable[..., Any], family: str
 ) -> None:

@@ -82,7 +82,11 @@ def test_each_is_traced_whole_and_gives_the_numbers_it_is_written_for(function: 
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("family", "more"),
-    [("sd15", {}), ("flux", {}), ("sd15", {"gradient_checkpointing": True})],
+    [
+        ("sd15", {}),
+        pytest.param("flux", {}, marks=pytest.mark.long),
+        pytest.param("sd15", {"gradient_checkpointing": True}, marks=pytest.mark.long),
+    ],
     ids=str,
 )
 def test_a_traced_training_ends_with_the_numbers_of_a_plain_one(

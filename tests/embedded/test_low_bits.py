@@ -117,7 +117,10 @@ def test_an_adapter_on_few_bits_learns_as_on_the_widened_weight(form: str) -> No
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize(
+    "form",
+    ["fp8", *(pytest.param(form, marks=pytest.mark.long) for form in FORMS if form != "fp8")],
+)
 def test_the_loss_follows_that_of_bf16(train: Train, form: str) -> None:
     options: dict[str, Any] = {"mixed_precision": "bf16", "max_train_epochs": None}
     options["max_train_steps"] = 24

@@ -47,7 +47,7 @@ def lora_for(base: Path, family: str, path: Path) -> str:
     return str(path)
 
 
-@pytest.mark.parametrize("family", ["sd15", "sdxl", "flux"])
+@pytest.mark.parametrize("family", ["sd15", "sdxl", pytest.param("flux", marks=pytest.mark.long)])
 def test_a_line_for_the_base_and_for_every_cell(family: str, tmp_path: Path) -> None:
     from tiny_bases import make_tiny
 

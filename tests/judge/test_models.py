@@ -33,7 +33,7 @@ def asks_really(tmp_path: Path, made_up: str) -> str:
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("default")
-@pytest.mark.parametrize("kind", ["dinov2", "clip", "siglip"])
+@pytest.mark.parametrize("kind", ["dinov2", "clip", pytest.param("siglip", marks=pytest.mark.long)])
 def test_a_model_of_the_real_kind_compares(
     judged_run: Path, measurer: Any, tmp_path: Path, kind: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -183,6 +183,7 @@ def test_a_clock_set_back_by_a_day_in_the_middle_of_a_run(
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_log_of_100_megabytes_costs_no_memory_and_every_command_stays_quick(
     make_plan: Any,
     project: Path,

@@ -113,7 +113,9 @@ def test_missing_weights_name_the_command_that_fails(root: Path) -> None:
 
 
 @pytest.mark.usefixtures("at_once")
-@pytest.mark.parametrize(("last", "begins"), [("7", 6), ("5", 4)])
+@pytest.mark.parametrize(
+    ("last", "begins"), [("7", 6), pytest.param("5", 4, marks=pytest.mark.long)]
+)
 def test_cut_off_and_resumed_its_files_have_the_planned_names(
     root: Path, last: str, begins: int
 ) -> None:

@@ -24,6 +24,7 @@ from lorakit.errors import TrainingFailed
 from lorakit.files import write_atomic
 
 Named = dict[str, Tensor]
+PIECE = 64  # a masked text's length is a multiple: each length is recorded by itself
 
 
 def fingerprint(module: nn.Module) -> str:
@@ -109,7 +110,7 @@ class Latents:
 
     def _key(self, image: Image, data: bytes, *, flip: bool) -> str:
         how = f"{image.bucket} {image.placement.scaled} {image.subset.resize_interpolation} {flip}"
-        text = f"{self._vae_print} {how} {self.dtype}"
+        text = f"2 {self._vae_print} {how} {self.dtype}"
         return hashlib.sha256(hashlib.sha256(data).digest() + text.encode()).hexdigest()
 
     def _encode(self, group: Sequence[Waiting]) -> None:
@@ -219,6 +220,9 @@ class Texts:
             return None
         found = [self._store[self._keys[caption]] for caption in captions]
         stacked = {name: torch.stack([one[name] for one in found]) for name in found[0]}
+        if "mask" in stacked:  # what no attention sees is left out
+            length = -(-int(stacked["mask"].sum(1).max()) // PIECE) * PIECE
+            stacked |= {name: stacked[name][:, :length] for name in ("hidden", "mask")}
         return Conditioning(**{name: send(part, self.device) for name, part in stacked.items()})
 
     def told(self, tokens: Tokens, kept: Conditioning | None) -> Conditioning:

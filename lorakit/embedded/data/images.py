@@ -5,6 +5,7 @@ jitter, by Pillow; and how much each place of a latent counts in the loss (`mask
 import io
 import random
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -59,15 +60,28 @@ def _opened(path: Path, data: bytes) -> Pillow.Image:
 def _placed(picture: Pillow.Image, image: Image, chance: random.Random | None) -> Pillow.Image:
     """Scaled and cut to the bucket."""
     width, height = image.placement.scaled
-    method = image.subset.resize_interpolation
-    if method is None:
-        method = "area" if picture.width >= width and picture.height >= height else "lanczos"
-    if picture.size != (width, height):
+    smaller = picture.width >= width and picture.height >= height
+    method = image.subset.resize_interpolation or ("area" if smaller else "lanczos")
+    if picture.size != (width, height) and method == "area" and smaller:
+        columns = _averaged(np.asarray(picture), height).swapaxes(0, 1)
+        array = _averaged(np.ascontiguousarray(columns), width).swapaxes(0, 1)
+        picture = Pillow.fromarray(np.rint(array).astype(np.uint8))
+    elif picture.size != (width, height):
         resampling = Pillow.Resampling[PILLOWS.get(method, method).upper()]
         picture = picture.resize((width, height), resampling)
     wide, high = image.bucket
     left, top = _corner(width - wide, image, chance), _corner(height - high, image, chance)
     return picture.crop((left, top, left + wide, top + high))
+
+
+def _averaged(rows: Any, count: int) -> Any:
+    """So many rows, each the mean of what it covers to the fraction of a row, as OpenCV's
+    INTER_AREA; Pillow's box takes whole ones, and near the full size but one of them.
+    """
+    whole = (edges := np.linspace(0, len(rows), count + 1)).astype(int)
+    sums = np.stack([rows[at:to].sum(axis=0, dtype=np.float32) for at, to in pairwise(whole)])
+    cut = (rows[whole.clip(max=len(rows) - 1)].T * (edges - whole).astype(np.float32)).T
+    return (sums - cut[:-1] + cut[1:]) * np.float32(count / len(rows))
 
 
 def _corner(spare: int, image: Image, chance: random.Random | None) -> int:
@@ -93,10 +107,7 @@ def size_ids(image: Image, *, flip: bool) -> list[float]:
     """SDXL's six numbers: original size, crop corner, target size, each height first."""
     (width, height), (wide, high) = image.size, image.bucket
     ratio = width / height
-    if wide / high > ratio:
-        scaled_wide, scaled_high = high * ratio, float(high)
-    else:
-        scaled_wide, scaled_high = float(wide), wide / ratio
+    scaled_wide, scaled_high = min(high * ratio, wide), min(wide / ratio, high)
     left, top = (wide - scaled_wide) // 2, (high - scaled_high) // 2
     if flip:
         left = wide - (left + scaled_wide)

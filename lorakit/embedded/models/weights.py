@@ -127,14 +127,13 @@ def fill(
     if missing:
         raise SetupError(_missing(missing, tensors, layout, what))
 
-    places = _side_by_side(module, dtype, device)
+    home = _side_by_side(module, dtype, device)
 
     def give(name: str, old: torch.Tensor) -> None:
         _check_shape(name, layout[name], old, tensors, what)
         parts = [tensors.read(part) for part in layout[name]]
         value = (torch.cat(parts) if len(parts) > 1 else parts[0]).reshape(old.shape)
-        place = places.get(name)
-        value = value.to(device, dtype).contiguous() if place is None else place.copy_(value)
+        value = home[name].copy_(value) if name in home else value.to(device, dtype).contiguous()
         owner, _, leaf = name.rpartition(".")
         setattr(module.get_submodule(owner), leaf, nn.Parameter(value, requires_grad=False))
 

@@ -9,12 +9,7 @@ from lorakit.trainers.kohya.rules.network import numbers
 from lorakit.trainers.rule import Case, Finder, Rule, warning
 
 SPLITTERS = ("shuffle_caption", "token_warmup_step", "caption_tag_dropout_rate")
-FORBIDDEN = (
-    "shuffle_caption",
-    "caption_dropout_rate",
-    "caption_tag_dropout_rate",
-    "token_warmup_step",
-)
+FORBIDDEN = (*SPLITTERS, "caption_dropout_rate")
 CROP = "face_crop_aug_range"
 LOST = (
     *("caption_prefix", "caption_suffix", "enable_wildcard", "secondary_separator"),

@@ -61,15 +61,6 @@ RULES: tuple[Finder, ...] = (
         "Keep one.",
         families=UNET,
     ),
-    Rule(
-        "workers-persistent",
-        "persistent_data_loader_workers",
-        lambda c: (
-            c.flag("persistent_data_loader_workers") and c.number("max_data_loader_n_workers") == 0
-        ),
-        "needs at least one worker; the script ends with a ValueError after loading the model.",
-        "Set max_data_loader_n_workers = 1, or remove it.",
-    ),
     warning(
         "workers-spawned",
         "max_data_loader_n_workers",
