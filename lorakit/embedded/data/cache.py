@@ -110,7 +110,7 @@ class Latents:
 
     def _key(self, image: Image, data: bytes, *, flip: bool) -> str:
         how = f"{image.bucket} {image.placement.scaled} {image.subset.resize_interpolation} {flip}"
-        text = f"2 {self._vae_print} {how} {self.dtype}"
+        text = f"2 {self._vae_print} {how} {self.dtype}"  # raise it when files give other pixels
         return hashlib.sha256(hashlib.sha256(data).digest() + text.encode()).hexdigest()
 
     def _encode(self, group: Sequence[Waiting]) -> None:
@@ -219,10 +219,10 @@ class Texts:
         if len(self.encoders) == len(self.base.text):
             return None
         found = [self._store[self._keys[caption]] for caption in captions]
+        if "mask" in found[0]:  # what no attention sees is left out
+            seen = slice(-(-max(int(one["mask"].sum()) for one in found) // PIECE) * PIECE)
+            found = [one | {name: one[name][seen] for name in ("hidden", "mask")} for one in found]
         stacked = {name: torch.stack([one[name] for one in found]) for name in found[0]}
-        if "mask" in stacked:  # what no attention sees is left out
-            length = -(-int(stacked["mask"].sum(1).max()) // PIECE) * PIECE
-            stacked |= {name: stacked[name][:, :length] for name in ("hidden", "mask")}
         return Conditioning(**{name: send(part, self.device) for name, part in stacked.items()})
 
     def told(self, tokens: Tokens, kept: Conditioning | None) -> Conditioning:
